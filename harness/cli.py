@@ -1,0 +1,477 @@
+"""The command line: one function a command, which parses the arguments, calls one function and prints.
+
+Enters: argv. Leaves: data on stdout, everything else on stderr, and an exit code: 0 done, 1 an error told in one line
+with a hint, 2 wrong usage, 3 a check failed, 4 a gate is inconclusive, 130 interrupted.
+Every command imports what it needs when it runs, so that `harness --help` stays quick and the light commands never
+load torch.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from harness.errors import CheckFailed, ConfigError, HarnessError
+
+if TYPE_CHECKING:
+    from harness.config import CycleConfig
+    from harness.store import Ledger
+
+app = typer.Typer(
+    name="harness",
+    help="Raise a vision-language model into a visual inspector, one DMAICS cycle at a time, and prove that it got "
+    "better.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+data_app = typer.Typer(help="Make records: from photo pairs, or the demo data.", rich_markup_mode=None)
+app.add_typer(data_app, name="data", no_args_is_help=True)
+
+Runs = Annotated[Path, typer.Option("--runs", envvar="HARNESS_RUNS", help="Folder of the ledger.")]
+Config = Annotated[Path | None, typer.Option("--config", help="Settings; default ./harness.toml where it exists.")]
+Reports = Annotated[Path, typer.Option("--reports", help="Folder of the HTML reports.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="Override a setting, as in train.epochs=2.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Data = Annotated[list[str], typer.Option("--data", help="SRC: a folder, a file, a Hub data set, or demo:cubes?n=300.")]
+MoreData = Annotated[list[str] | None, typer.Option("--data", help="SRC: folder, file, Hub data set or demo:cubes.")]
+TestData = Annotated[list[str] | None, typer.Option("--test-data", help="SRC whose records are all test records.")]
+Cycle = Annotated[str, typer.Argument(help="Cycle id, as in c0001.")]
+Cycles = Annotated[list[str] | None, typer.Argument(help="Cycle ids; all where none is named.")]
+
+RUNS, REPORTS = Path("runs"), Path("reports")
+
+
+@app.command()
+def init(
+    data: MoreData = None,
+    out: Annotated[Path, typer.Option("--out", help="File to write.")] = Path("harness.toml"),
+    product: Annotated[str, typer.Option("--product", help="Name of the product.")] = "default",
+    runs: Runs = RUNS,
+    config: Config = None,
+) -> None:
+    """Write a commented harness.toml, with the defect names that the references of SRC use."""
+    from harness.stages.draft import draft_config
+
+    if out.exists():
+        raise ConfigError(f"{out} exists already", hint="edit it, remove it, or write elsewhere: --out FILE")
+    draft = draft_config(list(data or []), product=product, runs=runs, config=_config(config))
+    out.write_text(draft.text, encoding="utf-8")
+    for note in draft.notes:
+        _say(note)
+    _say(f"wrote {out}; next: harness cycle --data SRC")
+
+
+@app.command()
+def cycle(
+    data: MoreData = None,
+    test_data: TestData = None,
+    model: Annotated[str | None, typer.Option("--model", help="Hub id, folder, or tiny.")] = None,
+    recipe: Annotated[str | None, typer.Option("--recipe", help="default, seed, tiny, or a TOML file.")] = None,
+    product: Annotated[str | None, typer.Option("--product", help="The product that is raised.")] = None,
+    train_cap: Annotated[int | None, typer.Option("--train-cap", help="Most training + validation records.")] = None,
+    test_cap: Annotated[int | None, typer.Option("--test-cap", help="Most test records.")] = None,
+    grow: Annotated[str | None, typer.Option("--grow", help="Nested sizes, as in 50,100,200: a cycle each.")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of training and sampling, not of the split.")] = None,
+    settings: Settings = None,
+    resume: Annotated[str | None, typer.Option("--resume", metavar="CYCLE", help="Go on with a stopped cycle.")] = None,
+    gate: Annotated[bool, typer.Option("--gate", help="Exit 3 or 4 where the gate does not pass.")] = False,
+    new_split: Annotated[bool, typer.Option("--new-split", help="Close a new test split.")] = False,
+    runs: Runs = RUNS,
+    reports: Reports = REPORTS,
+    config: Config = None,
+) -> None:
+    """Run one DMAICS cycle: data, base model, fine-tuning, comparison, gate, report."""
+    from harness.cycle import Place, resume_cycle, run_cycle
+    from harness.stages.run import CycleRequest
+
+    place = Place(runs, reports, _say)
+    if resume is not None:
+        if data or test_data or grow:
+            raise ConfigError("--resume goes on with what the cycle was asked for", hint="leave out --data and --grow")
+        done = resume_cycle(resume, place)
+    else:
+        chosen = _cycle_config(
+            config,
+            recipe,
+            settings,
+            {
+                "model.id": model,
+                "product": product,
+                "data.train_cap": train_cap,
+                "data.test_cap": test_cap,
+                "seed": seed,
+            },
+        )
+        request = CycleRequest(tuple(data or ()), tuple(test_data or ()), new_split, _sizes(grow))
+        done = run_cycle(request, chosen, place)
+    ledger = _ledger(runs)
+    _print_accuracies(ledger, done)
+    _say(f"report: {reports / 'index.html'}")
+    if gate:
+        _exit_by_gate(ledger, done[-1])
+
+
+@app.command()
+def report(
+    cycles: Cycles = None,
+    standalone: Annotated[bool, typer.Option("--standalone", help="One self-contained file a page.")] = False,
+    runs: Runs = RUNS,
+    reports: Reports = REPORTS,
+    config: Config = None,
+) -> None:
+    """Render the HTML report of cycles, and the index page."""
+    from harness.report import render_reports
+    from harness.store import read
+
+    ledger = _ledger(runs)
+    for cycle_id in cycles or []:
+        read.cycle(ledger, cycle_id)
+    for page in render_reports(ledger, cycles or None, reports, standalone=standalone):
+        print(page)
+
+
+@app.command()
+def sql(
+    query: Annotated[str, typer.Argument(help="One SQL query; harness schema lists tables and views.")],
+    form: Annotated[
+        Literal["table", "csv", "json", "parquet"], typer.Option("--format", help="Of the rows.")
+    ] = "table",
+    out: Annotated[Path | None, typer.Option("--out", help="File to write; needed for parquet.")] = None,
+    runs: Runs = RUNS,
+    config: Config = None,
+) -> None:
+    """Ask the ledger in SQL: read-only, and it sees nothing but the ledger."""
+    from harness.store.query import ask, write_answer
+
+    answer = ask(_ledger(runs), query)
+    if form == "table" and out is None:
+        _print_table(answer.columns, answer.rows)
+        return
+    text = write_answer(answer, "csv" if form == "table" else form, out)
+    if text:
+        print(text, end="" if text.endswith("\n") else "\n")
+    else:
+        _say(f"wrote {len(answer.rows)} rows to {out}")
+
+
+@app.command()
+def runs(as_json: AsJson = False, runs: Runs = RUNS, config: Config = None) -> None:
+    """List the cycles of the ledger."""
+    from harness.store import read
+
+    _print_rows(read.overview(_ledger(runs)), as_json)
+
+
+@app.command()
+def show(cycle: Cycle, as_json: AsJson = False, runs: Runs = RUNS, config: Config = None) -> None:
+    """Show one cycle: records, figures with intervals, comparisons, gates, stages."""
+    from harness.store import read
+
+    shown = read.cycle_card(_ledger(runs), cycle)
+    if as_json:
+        print(json.dumps(shown, ensure_ascii=False, default=str, indent=1))
+        return
+    for title, rows in shown.items():
+        print(f"\n{title}")
+        _print_rows(rows, as_json=False)
+
+
+@app.command()
+def compare(first: Cycle, second: Cycle, as_json: AsJson = False, runs: Runs = RUNS, config: Config = None) -> None:
+    """Compare the fine-tuned models of two cycles on the same test records."""
+    from dataclasses import asdict
+
+    from harness.stages.compare import compare_cycles
+
+    _print_rows([asdict(c) for c in compare_cycles(_ledger(runs), first, second)], as_json)
+
+
+@app.command()
+def gate(
+    cycle: Cycle, settings: Settings = None, as_json: AsJson = False, runs: Runs = RUNS, config: Config = None
+) -> None:
+    """Judge a cycle by the targets of harness.toml: exit 0 pass, 3 fail, 4 inconclusive."""
+    from dataclasses import asdict
+
+    from harness.stages.control import gate_cycle
+
+    targets = (
+        _config(config, settings=settings).targets if config or settings or Path("harness.toml").is_file() else None
+    )
+    ledger = _ledger(runs)
+    rows = gate_cycle(ledger, cycle, targets)
+    shown = [{k: v for k, v in asdict(row).items() if k not in ("cycle_id", "judged_at")} for row in rows]
+    _print_rows(shown, as_json)
+    _exit_by_gate(ledger, cycle)
+
+
+@app.command()
+def promote(
+    cycle: Cycle,
+    note: Annotated[str, typer.Option("--note", help="Why, for the record.")] = "",
+    force: Annotated[bool, typer.Option("--force", help="Although its gate did not pass.")] = False,
+    runs: Runs = RUNS,
+    config: Config = None,
+) -> None:
+    """Make a cycle's model the product's incumbent."""
+    from harness.stages.control import promote_cycle
+
+    row = promote_cycle(_ledger(runs), cycle, note=note, force=force)
+    _say(f"{row.product}: {row.cycle_id} (model {row.model_id}) is the incumbent now; its gate: {row.gate_status}")
+
+
+@app.command()
+def rescore(cycles: Cycles = None, as_json: AsJson = False, runs: Runs = RUNS, config: Config = None) -> None:
+    """Parse and score the stored texts again; prints what changed. No model is needed."""
+    from dataclasses import asdict
+
+    from harness.stages.rescore import rescore as rescore_cycles
+
+    changes = rescore_cycles(_ledger(runs), cycles or [])
+    _print_rows([asdict(change) for change in changes], as_json)
+    _say(f"{len(changes)} scores changed")
+
+
+@app.command()
+def predict(
+    cycle: Cycle,
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files.")],
+    runs: Runs = RUNS,
+    config: Config = None,
+) -> None:
+    """Inspect pictures with a cycle's model: one JSON line a picture."""
+    from dataclasses import asdict
+
+    from harness.stages.predict import predict as predict_pictures
+
+    for prediction in predict_pictures(_ledger(runs), cycle, pictures, say=_say):
+        print(json.dumps(asdict(prediction), ensure_ascii=False), flush=True)
+
+
+@app.command()
+def parse(
+    text: Annotated[str | None, typer.Argument(help="An answer.")] = None,
+    jsonl: Annotated[bool, typer.Option("--jsonl", help='Read {"id","text"} lines on stdin.')] = False,
+    vocabulary: Annotated[Path | None, typer.Option("--vocabulary", help="Grid and aliases, JSON or TOML.")] = None,
+    runs: Runs = RUNS,
+    config: Config = None,
+) -> None:
+    """Show how a text is read: verdict, findings, and the words that decided."""
+    from harness.parse import generic_vocabulary, load_vocabulary_file, merge_vocabulary, parse_to_json
+
+    if (text is None) == (not jsonl):
+        raise ConfigError("parse takes either TEXT or --jsonl", hint='harness parse "3C is missing, NG"')
+    if vocabulary is not None:
+        words, grid = load_vocabulary_file(vocabulary)
+    else:
+        chosen = _config(config)
+        words, grid = merge_vocabulary(chosen.vocabulary, generic_vocabulary()), chosen.as_grid()
+    if text is not None:
+        print(json.dumps(parse_to_json(text, words, grid), ensure_ascii=False, indent=1))
+        return
+    sys.stdin.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]  # stdin is a text stream
+    for number, line in enumerate(sys.stdin, start=1):
+        if line.strip():
+            case = _jsonl_case(line, number)
+            said = parse_to_json(case["text"], words, grid)
+            print(json.dumps({"id": case.get("id"), **said}, ensure_ascii=False), flush=True)
+
+
+@app.command()
+def audit(
+    data: Data,
+    test_data: TestData = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+    runs: Runs = RUNS,
+    config: Config = None,
+) -> None:
+    """Check data without a model: exit 3 on errors, 0 with warnings."""
+    from dataclasses import asdict
+
+    from harness.stages.audit import audit_sources
+
+    report = audit_sources(data, test_data or [], _config(config, settings=settings), say=_say)
+    _print_rows([asdict(finding) for finding in report.findings], as_json)
+    if report.has_errors:
+        errors = sum(finding.severity == "error" for finding in report.findings)
+        raise CheckFailed(f"the audit found {errors} kinds of errors", hint="correct the records named above")
+
+
+@data_app.command("demo")
+def data_demo(
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="Records.")] = 300,
+    seed: Annotated[int, typer.Option("--seed", help="Same seed, same bytes.")] = 0,
+    runs: Runs = RUNS,
+    config: Config = None,
+) -> None:
+    """Write the demo data set, trays of cubes, as a folder that datasets.load_dataset loads."""
+    from harness.dataset.cubes import write_folder
+
+    if out.exists():
+        raise ConfigError(f"{out} exists already", hint="name a new folder: --out DIR")
+    write_folder(out, n=n, seed=seed)
+    _say(f"wrote {n} records to {out}")
+
+
+@app.command()
+def doctor(as_json: AsJson = False, runs: Runs = RUNS, config: Config = None) -> None:
+    """Tell what this machine and installation can do, and whether the ledger is sound."""
+    from harness.doctor import examine
+
+    checks = examine(_ledger(runs), config)
+    _print_rows([{"check": c.name, "status": c.status, "found": c.found, "advice": c.advice} for c in checks], as_json)
+    broken = [c.name for c in checks if c.status == "broken"]
+    if broken:
+        raise CheckFailed(f"broken: {', '.join(broken)}", hint="follow the advice in the table above")
+
+
+@app.command()
+def schema(as_json: AsJson = False, runs: Runs = RUNS, config: Config = None) -> None:
+    """Print the ledger's tables and views, and what each column means."""
+    from harness.store.schema import describe
+
+    rows = describe()
+    _print_rows(rows, as_json)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line and exit; HarnessErrors become two lines on stderr."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # worker processes are forked after tokenising
+    try:
+        app(args=argv if argv is None else list(argv))
+    except HarnessError as error:
+        _say(f"error: {error.message}")
+        _say(f"hint: {error.hint}")
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt as stop:
+        cycle_id = getattr(stop, "cycle_id", None)
+        _say(f"interrupted; resume with: harness cycle --resume {cycle_id}" if cycle_id else "interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        # The reader of our output (head, less) went away: nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _ledger(runs: Path) -> Ledger:
+    from harness.store import Ledger
+
+    return Ledger(runs, tell=_say)
+
+
+def _config(
+    file: Path | None,
+    *,
+    recipe: str | None = None,
+    settings: Sequence[str] | None = None,
+    flags: dict[str, Any] | None = None,
+) -> CycleConfig:
+    from harness.config import load_config
+
+    return load_config(file, recipe=recipe, flags=flags, settings=settings or ())
+
+
+def _cycle_config(
+    file: Path | None, recipe: str | None, settings: Sequence[str] | None, flags: dict[str, Any]
+) -> CycleConfig:
+    """The settings of a new cycle: the model is settled here, and with it the recipe where none is named."""
+    from harness.config import names_recipe
+
+    first = _config(file, recipe=recipe, settings=settings, flags=flags)
+    model = first.model.id
+    if model is None:
+        from harness.vlm.load import default_model
+
+        model = default_model()
+        _say(f"model: {model}, chosen because " + ("no CUDA device is here" if model == "tiny" else "CUDA is here"))
+    if recipe is None and not names_recipe(file, settings or ()):
+        recipe = "tiny" if model == "tiny" else "default"
+    return _config(file, recipe=recipe, settings=settings, flags={**flags, "model.id": model})
+
+
+def _sizes(grow: str | None) -> tuple[int, ...]:
+    if grow is None:
+        return ()
+    try:
+        return tuple(int(part) for part in grow.split(","))
+    except ValueError as error:
+        raise ConfigError(f"--grow takes sizes, got {grow!r}", hint="for example --grow 50,100,200") from error
+
+
+def _jsonl_case(line: str, number: int) -> dict[str, Any]:
+    try:
+        case = json.loads(line)
+    except ValueError:
+        case = None
+    if not isinstance(case, dict) or not isinstance(case.get("text"), str):
+        raise ConfigError(f"stdin line {number} is no JSON object with a text: {line.strip()[:60]!r}",
+                          hint='each line is like {"id": "1", "text": "3C is missing, NG"}')  # fmt: skip
+    return case
+
+
+def _exit_by_gate(ledger: Ledger, cycle_id: str) -> None:
+    from harness.store import read
+
+    overall = read.gates(ledger, cycle_id)[-1]
+    if overall.status != "pass":
+        raise CheckFailed(
+            f"the gate of {cycle_id}: {overall.status}: {overall.reason}",
+            hint=f"see each target: harness gate {cycle_id}",
+            inconclusive=overall.status == "inconclusive",
+        )
+
+
+def _print_accuracies(ledger: Ledger, cycle_ids: Sequence[str]) -> None:
+    from harness.store import read
+
+    _print_rows(read.summary(ledger, cycle_ids), as_json=False)
+
+
+def _print_rows(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(list(rows), ensure_ascii=False, default=str, indent=1))
+    elif rows:
+        _print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table: fitted to the terminal, or a line a row, untruncated, where stdout is none."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = Console(width=None if sys.stdout.isatty() else 100_000)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
+    for index, name in enumerate(columns):
+        numeric = all(isinstance(row[index], int | float | None) for row in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    console.print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, list | tuple):
+        return ", ".join(_cell(item) for item in value)
+    return str(value)

@@ -1,0 +1,168 @@
+"""A source's columns -> the fields of a SourceRecord, whatever the source calls and wraps them.
+
+Enters: rows of a data set and a column map. Leaves: SourceRecords. Lists may come as lists, JSON texts, or texts with
+commas or semicolons (csv); pictures as bytes, as {"bytes", "path"}, or as a path beside the file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ConfigError, DataError
+from harness.records import SourceRecord
+
+#: what others call these columns, for the hint
+ALSO_CALLED = {
+    "image": ("photo", "picture", "img", "image_path", "file_name", "images", "pixel"),
+    "question": ("prompt", "instruction", "query", "problem"),
+    "answer": ("caption", "text", "response", "output", "label", "solution", "ground_truth"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMap:
+    """The source's name for each of our columns."""
+
+    image: str = "image"
+    question: str = "question"
+    answer: str = "answer"
+    verdict: str = "verdict"
+    locations: str = "locations"
+    defects: str = "defects"
+    group: str = "group"
+    severity: str = "severity"
+    source: str = "source"
+
+    @classmethod
+    def of(cls, names: Mapping[str, str]) -> ColumnMap:
+        """From data.columns.
+
+        Raises:
+            ConfigError: a name that is none of our columns.
+        """
+        unknown = sorted(set(names) - set(cls.__slots__))
+        if unknown:
+            raise ConfigError(
+                f"data.columns maps unknown columns: {', '.join(unknown)}",
+                hint=f"our columns are {', '.join(cls.__slots__)}; as in --set data.columns.image=photo",
+            )
+        return cls(**names)
+
+    def mapped(self) -> dict[str, str]:
+        """Our names that were mapped to others."""
+        return {name: getattr(self, name) for name in self.__slots__ if getattr(self, name) != name}
+
+
+@dataclass(frozen=True, slots=True)
+class SourceColumns:
+    """The columns of one split and, where `datasets` knows them, their types."""
+
+    names: tuple[str, ...]
+    features: dict[str, Any]
+
+    @classmethod
+    def of(cls, data: Any) -> SourceColumns:
+        """Of a (streamed) data set; one row is read where no types are declared."""
+        if data.features is not None:
+            return cls(tuple(data.features), dict(data.features))
+        first: Mapping[str, Any] = next(iter(data), {})
+        return cls(tuple(first), {})
+
+
+def check_columns(name: str, seen: Iterable[str], columns: ColumnMap, default_question: str | None) -> None:
+    """Make sure that what is needed is there.
+
+    Raises:
+        DataError: it names the columns seen and how to map them.
+    """
+    found = list(seen)
+    needed = ["image", "answer"] + (["question"] if default_question is None else [])
+    missing = [ours for ours in needed if getattr(columns, ours) not in found]
+    missing += [ours for ours, theirs in columns.mapped().items() if theirs not in found and ours not in missing]
+    if not missing:
+        return
+    wanted = ", ".join(repr(getattr(columns, ours)) for ours in missing)
+    raise DataError(
+        f"{name} has no column {wanted}; columns seen: {', '.join(found) or 'none'}",
+        hint=_how_to_map(missing, found),
+    )
+
+
+def _how_to_map(missing: list[str], found: list[str]) -> str:
+    flags = []
+    for ours in missing:
+        near = [theirs for theirs in found if theirs.lower() in ALSO_CALLED.get(ours, ())]
+        flags.append(f"--set data.columns.{ours}={near[0] if near else 'NAME'}")
+    if missing == ["question"]:
+        return f"{flags[0]}, or give one question for all: --set 'data.question=...'"
+    return f"map them: {' '.join(flags)}"
+
+
+def to_record(
+    row: Mapping[str, Any], where: str, columns: ColumnMap, seen: SourceColumns, *, split: str, folder: Path | None
+) -> SourceRecord:
+    """One row as a SourceRecord; what is absent is None."""
+
+    def value(ours: str) -> Any:
+        theirs = getattr(columns, ours)
+        found = row.get(theirs)
+        names = getattr(seen.features.get(theirs), "names", None)  # a ClassLabel's
+        return names[found] if names is not None and isinstance(found, int) and found >= 0 else found
+
+    return SourceRecord(
+        where=where,
+        image=_picture(value("image"), folder),
+        question=_text(value("question")),
+        answer=_text(value("answer")),
+        verdict=_text(value("verdict")),
+        locations=_names(value("locations")),
+        defects=_names(value("defects")),
+        group=_text(value("group")),
+        severity=_number(value("severity")),
+        source=_text(value("source")) or "",
+        split=split,
+    )
+
+
+def _picture(value: Any, folder: Path | None) -> bytes | None:
+    """The encoded bytes; a path is read where the source is local."""
+    if isinstance(value, Mapping):
+        return value["bytes"] if value.get("bytes") is not None else _picture(value.get("path"), folder)
+    if isinstance(value, bytes):
+        return value
+    if isinstance(value, str) and value and folder is not None:
+        path = folder / value  # an absolute path stays itself
+        return path.read_bytes() if path.is_file() else None
+    return None
+
+
+def _text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return str(value)
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return None if value is None or value == "" else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+def _names(value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, str):
+        text = value.strip()
+        if text.startswith("["):
+            try:
+                value = json.loads(text)
+            except ValueError:
+                value = text.strip("[]").replace("'", "").replace('"', "").split(",")
+        else:
+            value = text.replace(";", ",").split(",")
+    return tuple(str(item).strip() for item in value if item is not None and str(item).strip())

@@ -1,0 +1,172 @@
+"""Asking one model the cycle's validation and test records: what is known is reused, what is new goes to the journal.
+
+Enters: a role (base, finetuned, incumbent) with its adapter. Leaves: rows in models, conditions, answers and roles.
+Every finished batch is on disk before the next begins, so a kill costs at most one batch. An answer is reused only
+when the model, the picture, the condition and everything in the engine's fingerprint are the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from harness.answer.condition import Condition, Decoding
+from harness.answer.generate import answer_batches, engine_fingerprint
+from harness.answer.journal import AnswerJournal
+from harness.answer.verdict import VerdictOpenings
+from harness.dataset.pool import utc_now
+from harness.records import RawAnswer, Role, Sample
+from harness.stages.progress import Progress
+from harness.stages.run import CycleRun
+from harness.store import read, write
+from harness.store.rows import AnswerRow, ConditionRow, ModelRow, RoleRow
+from harness.vlm.adapters import use_adapter
+
+
+@dataclass(frozen=True, slots=True)
+class Respondent:
+    """A model in its role. `adapter` is the name under which it is resident; None is the base, adapter off."""
+
+    role: Role
+    model: ModelRow
+    adapter: str | None
+
+
+def canonical(run: CycleRun) -> Condition:
+    """The condition n0: clean picture, canonical prompt, greedy."""
+    return Condition("n0", decoding=Decoding(max_new_tokens=run.config.answer.max_new_tokens))
+
+
+def variants(run: CycleRun) -> list[Condition]:
+    """The sampling conditions that were asked for beside n0; the id ends in a hash of the settings."""
+    conditions = []
+    for name in run.config.answer.variants:
+        variant = run.config.decoding[name]
+        decoding = Decoding(
+            max_new_tokens=variant.max_new_tokens,
+            do_sample=True,
+            temperature=variant.temperature,
+            top_p=variant.top_p,
+            seed=run.config.seed,
+        )
+        conditions.append(Condition(f"{name}-{_digest(asdict(decoding))[:6]}", decoding=decoding))
+    return conditions
+
+
+def samples_of(run: CycleRun, *splits: str) -> list[Sample]:
+    """The cycle's records of some splits, with the truth versions that it goes by."""
+    index = run.pool.read()
+    members = read.memberships(run.ledger, run.cycle_id, splits)
+    return [run.pool.sample(index, m.sample_id, m.truth_version) for m in members]
+
+
+def base_model(run: CycleRun) -> ModelRow:
+    """The identity of the resident base model."""
+    vlm = run.bench.vlm
+    return ModelRow(
+        model_id=model_id(vlm.base_hash),
+        kind="base",
+        base=vlm.model_ref,
+        revision=vlm.revision,
+        adapter_hash=None,
+        adapter=None,
+        created_at=utc_now(),
+    )
+
+
+def model_id(base_hash: str, adapter_hash: str | None = None) -> str:
+    """Hash of what the base is (id and revision, or the files' content) and of the adapter's weights."""
+    return hashlib.sha256(f"{base_hash}\n{adapter_hash or ''}".encode()).hexdigest()[:16]
+
+
+def answer_role(run: CycleRun, stage: str, respondent: Respondent) -> RoleRow:
+    """Answer the cycle's validation and test records at n0, and the test records under the variants asked for.
+
+    Returns:
+        The role's row, with how many answers were reused and how many are new.
+    """
+    vlm = run.bench.vlm
+    product = read.product(run.ledger, run.config.product)
+    assert product is not None, "Define writes the product"
+    stored = json.loads(product.openings)
+    openings = VerdictOpenings(passed=stored["passed"], defective=stored["defective"])
+    tasks = [(canonical(run), samples_of(run, "validation", "test"))]
+    tasks += [(condition, samples_of(run, "test")) for condition in variants(run)]
+    engine = engine_fingerprint(vlm, canonical(run).decoding, openings)
+    engine_id = _digest(engine)[:16]
+    reused = answered = 0
+    for condition, samples in tasks:
+        known, new = _answer(run, stage, respondent, condition, samples, openings, engine_id)
+        reused, answered = reused + len(known), answered + len(new)
+        rows = [AnswerRow(engine_id=engine_id, **asdict(answer)) for answer in new]
+        row = ConditionRow(
+            condition.condition_id,
+            engine_id,
+            condition.prompt,
+            json.dumps(asdict(condition.decoding)),
+            condition.noise,
+            json.dumps(engine, default=str),
+        )
+        with run.ledger.writing() as connection:
+            write.upsert(connection, [row], ("condition_id", "engine_id"))
+            write.upsert(connection, rows, ("model_id", "sample_id", "condition_id", "repeat", "engine_id"))
+    known_model = read.rows(run.ledger, ModelRow, "model_id = ?", [respondent.model.model_id])
+    role = RoleRow(run.cycle_id, respondent.role, respondent.model.model_id, engine_id, reused, answered)
+    with run.ledger.writing() as connection:
+        if not known_model:
+            write.insert(connection, [respondent.model])
+        write.replace(connection, "roles", [role], cycle_id=run.cycle_id, model_role=respondent.role)
+    run.say(f"{stage}: {respondent.role} answered {answered} records, {reused} answers reused")
+    return role
+
+
+def _answer(
+    run: CycleRun,
+    stage: str,
+    respondent: Respondent,
+    condition: Condition,
+    samples: Sequence[Sample],
+    openings: VerdictOpenings,
+    engine_id: str,
+) -> tuple[list[str], list[RawAnswer]]:
+    """What the ledger knew already, and this cycle's own answers (from the journal of an earlier try, or now)."""
+    wanted = {sample.sample_id for sample in samples}
+    name = f"answers-{respondent.role}-{condition.condition_id}-{engine_id}.jsonl"
+    journal = AnswerJournal(run.stage_folder(stage) / name)
+    own = {
+        answer.sample_id: answer
+        for answer in journal.read()
+        if answer.model_id == respondent.model.model_id and answer.sample_id in wanted
+    }
+    in_ledger = read.answers(
+        run.ledger,
+        model_id=respondent.model.model_id,
+        engine_id=engine_id,
+        condition_id=condition.condition_id,
+    )
+    known = [row.sample_id for row in in_ledger if row.sample_id in wanted and row.sample_id not in own]
+    todo = [sample for sample in samples if sample.sample_id not in own and sample.sample_id not in set(known)]
+    if todo:
+        vlm = run.bench.vlm
+        label = f"{stage}: {respondent.role} answers ({condition.condition_id})"
+        with use_adapter(vlm, respondent.adapter), Progress(label, len(todo), run.say) as progress:
+            for batch in answer_batches(
+                vlm,
+                todo,
+                model_id=respondent.model.model_id,
+                condition=condition,
+                batch_size=run.config.answer.batch_size,
+                openings=openings,
+                say=run.say,
+            ):
+                journal.append(batch)
+                own.update({answer.sample_id: answer for answer in batch})
+                progress.advance(len(batch))
+    return known, list(own.values())
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,130 @@
+"""Control: may this model be released? Targets with their bounds, and no regression against the incumbent.
+
+Enters: scores in the ledger and the targets. Leaves: rows in gates, and a verdict: pass, fail or inconclusive.
+Needs no model; `harness gate` calls the same function.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from harness.config import AT_MOST
+from harness.dataset.pool import utc_now
+from harness.errors import LedgerError
+from harness.score import GateResult, Target, judge, judge_regression, judge_target
+from harness.score.aggregate import count
+from harness.stages.compare import pair
+from harness.stages.run import CycleRun
+from harness.store import Ledger, read, write
+from harness.store.rows import GateRow, ReleaseRow, ScoreRow
+
+
+def control(run: CycleRun) -> dict[str, Any]:
+    """Do the stage's work and return its manifest."""
+    incumbent = run.left_by("improve")["incumbent"]
+    rows = judge_cycle(run.ledger, run.cycle_id, run.config.targets, incumbent=incumbent)
+    overall = rows[-1]
+    for row in rows:
+        run.say(f"control: {row.gate} {row.status}: {row.reason}")
+    return {"overall": overall.status, "incumbent": incumbent, "notes": [overall.reason]}
+
+
+def judge_cycle(ledger: Ledger, cycle_id: str, targets: Mapping[str, float], *, incumbent: str | None) -> list[GateRow]:
+    """Judge a cycle's fine-tuned model on its frozen test split and write the gates.
+
+    Args:
+        targets: metric -> limit; a floor or a ceiling by the metric's nature.
+        incumbent: the cycle that it must not fall behind; None where there is none.
+
+    Returns:
+        One row a gate, the overall verdict last.
+
+    Raises:
+        LedgerError: the cycle has no scored answers of a fine-tuned model yet.
+    """
+    scores = read.scores(ledger, cycle_id, "finetuned", split="test")
+    if not scores:
+        raise LedgerError(
+            f"{cycle_id} has no scored answers of a fine-tuned model",
+            hint=f"finish it: harness cycle --resume {cycle_id}",
+        )
+    bad = {row["sample_id"] for row in read.judged_records(ledger, cycle_id) if row["verdict"] == "defective"}
+    defective = [score.sample_id in bad for score in scores]
+    results = [_judge_target(scores, defective, metric, limit) for metric, limit in targets.items()]
+    regression: GateResult | None = None
+    if incumbent is not None and incumbent != cycle_id:
+        paired = pair(ledger, (incumbent, "finetuned"), (cycle_id, "finetuned")) if _same_split(
+            ledger, incumbent, cycle_id
+        ) else pair(ledger, (cycle_id, "incumbent"), (cycle_id, "finetuned"))  # fmt: skip
+        regression = judge_regression(paired.baseline, paired.candidate)
+    overall = judge(results, regression)
+    now = utc_now()
+    rows = [
+        GateRow(
+            cycle_id=cycle_id,
+            gate=result.metric,
+            direction=result.target.direction if result.target else None,
+            target=result.target.limit if result.target else None,
+            value=result.value,
+            bound=result.bound,
+            n=result.n,
+            status=result.status,
+            records_to_decide=result.records_to_decide,
+            reason=result.reason,
+            judged_at=now,
+        )
+        for result in [*results, *([regression] if regression else []), overall]
+    ]
+    with ledger.writing() as connection:
+        write.replace(connection, "gates", rows, cycle_id=cycle_id)
+    return rows
+
+
+def gate_cycle(ledger: Ledger, cycle_id: str, targets: Mapping[str, float] | None) -> list[GateRow]:
+    """Judge a finished cycle again, by other targets or (None) by those that it was run with.
+
+    Raises:
+        UnknownCycle: no such cycle.
+        LedgerError: it has no fine-tuned model yet.
+    """
+    cycle = read.cycle(ledger, cycle_id)
+    chosen = targets if targets is not None else json.loads(cycle.config)["targets"]
+    incumbent = read.incumbent(ledger, cycle.product, before=cycle_id)
+    return judge_cycle(ledger, cycle_id, chosen, incumbent=incumbent)
+
+
+def promote_cycle(ledger: Ledger, cycle_id: str, *, note: str, force: bool) -> ReleaseRow:
+    """Make a cycle's fine-tuned model its product's incumbent.
+
+    Raises:
+        UnknownCycle: no such cycle.
+        LedgerError: it has no fine-tuned model, or its gate did not pass and `force` is not given.
+    """
+    cycle = read.cycle(ledger, cycle_id)
+    role = read.roles(ledger, cycle_id).get("finetuned")
+    gates = read.gates(ledger, cycle_id)
+    if role is None or not gates:
+        raise LedgerError(
+            f"{cycle_id} has no judged model to promote", hint=f"finish it: harness cycle --resume {cycle_id}"
+        )
+    status = gates[-1].status
+    if status != "pass" and not force:
+        raise LedgerError(
+            f"the gate of {cycle_id} is {status}: {gates[-1].reason}",
+            hint=f"add records and run another cycle, or: harness promote {cycle_id} --force --note WHY",
+        )
+    row = ReleaseRow(cycle.product, cycle_id, role.model_id, utc_now(), status, note)
+    with ledger.writing() as connection:
+        write.insert(connection, [row])
+    return row
+
+
+def _same_split(ledger: Ledger, first: str, second: str) -> bool:
+    return read.cycle(ledger, first).split_id == read.cycle(ledger, second).split_id
+
+
+def _judge_target(scores: Sequence[ScoreRow], defective: Sequence[bool], metric: str, limit: float) -> GateResult:
+    successes, n = count(metric, scores, defective)
+    return judge_target(successes, n, Target(metric, limit, "at_most" if metric in AT_MOST else "at_least"))
