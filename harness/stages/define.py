@@ -119,9 +119,9 @@ def _take_in(run: CycleRun, index: PoolIndex, product: ProductRow | None) -> tup
         source = open_source(src, data.columns, default_question=data.question)
         revision = f" at {source.revision}" if source.revision else ""
         run.say(f"define: reading {source.name} ({source.kind}{revision})")
-        rows, drops = collect(source, run.pool, as_test=as_test, default_question=data.question)
-        intake = Intake(source.name, source.kind, source.revision, rows=len(rows) + len(drops), dropped=list(drops))
-        rows_by_source.append((intake, rows))
+        taken, drops = collect(source, run.pool, as_test=as_test, default_question=data.question)
+        intake = Intake(source.name, source.kind, source.revision, rows=len(taken) + len(drops), dropped=list(drops))
+        rows_by_source.append((intake, taken))
     everything = [row for _, rows in rows_by_source for row in rows]
     vocabulary = _extend_vocabulary(run, product, everything)
     grid = run.config.as_grid()

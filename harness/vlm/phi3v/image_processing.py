@@ -59,7 +59,7 @@ class Phi3VImageProcessor(BaseImageProcessor):  # type: ignore[misc]  # transfor
         return self.preprocess(images, **kwargs)
 
     def preprocess(
-        self, images: Any, num_crops: int | None = None, return_tensors: str | None = "pt", **_: Any
+        self, images: Any, num_crops: int | None = None, return_tensors: str | None = "pt", **kwargs: Any
     ) -> BatchFeature:
         """Cut pictures into crops.
 

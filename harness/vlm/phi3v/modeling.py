@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import Phi3ForCausalLM, Phi3Model
+from transformers import Phi3ForCausalLM, Phi3Model, PreTrainedModel
+from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 from transformers.models.clip.modeling_clip import CLIPEncoder, CLIPVisionEmbeddings
 
@@ -121,7 +122,21 @@ def _merge_2x2(patches: Tensor) -> Tensor:
     return grid.reshape(count, half, half, 4 * width)
 
 
-class Phi3VModel(Phi3Model):  # type: ignore[misc]  # transformers is untyped
+class _InitsVision(PreTrainedModel):  # type: ignore[misc]  # transformers is untyped
+    """Initialises what Phi3PreTrainedModel does not know. from_pretrained builds on the meta device, so a buffer that
+    no checkpoint holds (the tower's position_ids) would else be left as memory happened to be."""
+
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, CLIPVisionEmbeddings):
+            init.normal_(module.class_embedding, mean=0.0, std=module.embed_dim**-0.5)
+            init.copy_(module.position_ids, torch.arange(module.num_positions).expand((1, -1)))
+        elif isinstance(module, Phi3VImageEmbedding):
+            init.zeros_(module.glb_GN)
+            init.zeros_(module.sub_GN)
+
+
+class Phi3VModel(_InitsVision, Phi3Model):  # type: ignore[misc]  # transformers is untyped
     """Phi3Model whose prompt may hold pictures."""
 
     config_class = Phi3VConfig
@@ -186,7 +201,7 @@ def _positions_of_left_padded(attention_mask: Tensor, length: int) -> Tensor | N
     return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
 
 
-class Phi3VForConditionalGeneration(Phi3ForCausalLM):  # type: ignore[misc]  # transformers is untyped
+class Phi3VForConditionalGeneration(_InitsVision, Phi3ForCausalLM):  # type: ignore[misc]  # transformers is untyped
     """Phi-3-vision with its language-model head."""
 
     config_class = Phi3VConfig

@@ -1,0 +1,9 @@
+"""Answers: what the model says of each record, and how sure it is of the verdict.
+
+    condition.py   how is asked: prompt, decoding, noise
+    generate.py    samples -> answers, in batches
+    verdict.py     P(defective), from two continuations of the prompt
+    journal.py     each finished batch on disk at once, so that a kill costs one batch
+
+Importing this package is light; torch comes in with the functions.
+"""

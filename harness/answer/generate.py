@@ -1,0 +1,264 @@
+"""Samples become answers, in batches; the base and the fine-tuned model are asked in the same way.
+
+Enters: a Vlm with the adapter that is to answer, samples, a condition. Leaves: RawAnswers, batch by batch.
+Rows are padded on the left and sorted by length, the longest first, so that a batch that does not fit the memory shows
+at the start; it is then halved, and that is said.
+Costs: greedy answers of a row do not depend on its batch in fp32 but for ties; in bf16 rounding differs with the batch,
+so a text may. Sampled answers draw from a generator of each (seed, sample, repeat), whatever the batch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from harness.answer.condition import Condition, Decoding
+from harness.answer.verdict import VerdictOpenings, defective_probabilities
+from harness.errors import ConfigError, DataError, ModelError
+from harness.records import FinishReason, RawAnswer, Sample
+from harness.vlm.batch import prompt_batch, to_device
+from harness.vlm.prompt import prompt_digest
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from harness.vlm.load import Vlm
+
+#: Goes up whenever the same model may answer the same question otherwise; stored answers are then not reused.
+ANSWER_VERSION: int = 1
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    """One generated answer. `new_tokens` counts the end of the turn, but no padding."""
+
+    text: str
+    new_tokens: int
+    finish_reason: FinishReason
+
+
+def engine_fingerprint(vlm: Vlm, decoding: Decoding, openings: VerdictOpenings | None) -> dict[str, Any]:
+    """Everything beside model, picture and question that an answer depends on; the caller hashes it.
+
+    The device's make is not part of it (answers may move between machines of one type), the batch size neither.
+    """
+    import torch
+    import transformers
+
+    return {
+        "answer_version": ANSWER_VERSION,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "dtype": str(vlm.dtype).removeprefix("torch."),
+        "attention": vlm.attention,
+        "device": vlm.device.type,
+        "prompt": prompt_digest(vlm.processor),
+        "stop_token_ids": list(vlm.stop_token_ids),
+        "decoding": asdict(decoding),
+        "openings": None if openings is None else asdict(openings),
+    }
+
+
+def answer_batches(
+    vlm: Vlm,
+    samples: Sequence[Sample],
+    *,
+    model_id: str,
+    condition: Condition,
+    batch_size: int,
+    repeat: int = 0,
+    openings: VerdictOpenings | None = None,
+    on_batch: Callable[[list[RawAnswer]], None] | None = None,
+    say: Callable[[str], None] = logger.warning,
+) -> Iterator[list[RawAnswer]]:
+    """Ask the model every sample's question about its picture.
+
+    Which adapter answers is the caller's choice (`use_adapter`). Text is the answer without special tokens and without
+    white space around it; `new_tokens` counts the end-of-turn token; `finish_reason` is "length" where the budget ended
+    before the answer did.
+
+    Args:
+        batch_size: records a batch, at most; halved for good when the memory does not hold one.
+        repeat: which repetition this is; sampled answers of different repeats differ.
+        openings: verdict openings for P(defective); None leaves it out.
+        on_batch: called with each finished batch before the next begins.
+        say: told, in one line, when the batch is halved.
+
+    Yields:
+        The answers of each batch, in the order in which they were made; they carry their sample_id.
+
+    Raises:
+        ConfigError: the condition's prompt or noise is not known here, or batch_size is below 1.
+        DataError: a picture cannot be read or the processor refuses it.
+        ModelError: one record alone does not fit the memory, or the logits are not finite.
+    """
+    import torch
+
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, got {batch_size}", hint="--set answer.batch_size=8")
+    if condition.prompt != "canonical" or condition.noise != "clean":
+        raise ConfigError(
+            f"condition {condition.condition_id} is unknown: prompt {condition.prompt!r}, noise {condition.noise!r}",
+            hint="the conditions answered here have the canonical prompt and clean pictures",
+        )
+    vlm.model.eval()
+    ordered = sorted(samples, key=_length, reverse=True)
+    done = 0
+    while done < len(ordered):
+        batch = ordered[done : done + batch_size]
+        try:
+            answers = _answer(vlm, batch, model_id, condition, repeat, openings)
+        except torch.OutOfMemoryError as error:
+            if len(batch) == 1:
+                raise ModelError(
+                    f"record {batch[0].sample_id} alone does not fit the memory of {vlm.device}",
+                    hint="free the device (nvidia-smi lists who holds it), or --set answer.max_new_tokens=64",
+                ) from error
+            batch_size = len(batch) // 2
+            say(f"out of memory with {len(batch)} records a batch: going on with {batch_size}")
+            answers = []
+        if not answers:
+            # Only here, where the error and the tensors that its traceback holds are gone.
+            torch.cuda.empty_cache()
+            continue
+        done += len(batch)
+        if on_batch is not None:
+            on_batch(answers)
+        yield answers
+
+
+def _length(sample: Sample) -> tuple[int, int, str]:
+    """Sorts by length without preprocessing: a picture's tokens grow with its area, a question's with its text."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(sample.image_path) as picture:
+            area = picture.width * picture.height
+    except (OSError, UnidentifiedImageError) as error:
+        raise DataError(
+            f"the picture of record {sample.sample_id} cannot be read: {sample.image_path} ({error})",
+            hint="the pool was changed from outside: add the source again with harness cycle --data SRC",
+        ) from error
+    return area, len(sample.question), sample.sample_id
+
+
+def _answer(
+    vlm: Vlm,
+    batch: Sequence[Sample],
+    model_id: str,
+    condition: Condition,
+    repeat: int,
+    openings: VerdictOpenings | None,
+) -> list[RawAnswer]:
+    start = time.perf_counter()
+    inputs = prompt_batch(vlm.processor, batch, padding_side="left")
+    texts = _generate(vlm, inputs, batch, condition.decoding, repeat)
+    p_defective: list[float | None] = [None] * len(batch)
+    if openings is not None:
+        p_defective = [*defective_probabilities(vlm, inputs, [sample.question for sample in batch], openings)]
+    prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
+    seconds = (time.perf_counter() - start) / len(batch)
+    now = datetime.now(UTC).replace(tzinfo=None)
+    return [
+        RawAnswer(
+            model_id=model_id,
+            sample_id=sample.sample_id,
+            condition_id=condition.condition_id,
+            repeat=repeat,
+            text=text.text,
+            p_defective=p,
+            prompt_tokens=int(tokens),
+            new_tokens=text.new_tokens,
+            finish_reason=text.finish_reason,
+            seconds=seconds,
+            answered_at=now,
+        )
+        for sample, text, p, tokens in zip(batch, texts, p_defective, prompt_tokens, strict=True)
+    ]
+
+
+def _generate(
+    vlm: Vlm, inputs: Mapping[str, Tensor], batch: Sequence[Sample], decoding: Decoding, repeat: int
+) -> list[_Text]:
+    import torch
+    import transformers
+    from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+
+    config_class: Any = transformers.GenerationConfig
+    config = config_class(
+        max_new_tokens=decoding.max_new_tokens,
+        do_sample=False,
+        use_cache=True,
+        eos_token_id=list(vlm.stop_token_ids),
+        pad_token_id=vlm.pad_token_id,
+    )
+    processors = LogitsProcessorList()
+    if decoding.do_sample:
+        assert decoding.temperature is not None
+        assert decoding.seed is not None
+        processors.append(TemperatureLogitsWarper(decoding.temperature))
+        if decoding.top_p is not None:
+            processors.append(TopPLogitsWarper(decoding.top_p))
+        processors.append(_GumbelNoise([_row_seed(decoding.seed, s.sample_id, repeat) for s in batch]))
+    device_inputs = to_device(inputs, device=vlm.device, dtype=vlm.dtype)
+    with torch.no_grad(), _only_this_config(vlm.base, config):
+        output = vlm.base.generate(**device_inputs, generation_config=config, logits_processor=processors)
+    width = inputs["input_ids"].shape[1]
+    return [_read(vlm, row) for row in output[:, width:].tolist()]
+
+
+def _read(vlm: Vlm, row: list[int]) -> _Text:
+    """A generated row up to its first stop token; what lies behind is padding."""
+    stop = next((place for place, token in enumerate(row) if token in vlm.stop_token_ids), None)
+    ids = row if stop is None else row[:stop]
+    text = vlm.processor.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    return _Text(text.strip(), len(row) if stop is None else stop + 1, "length" if stop is None else "stop")
+
+
+@contextlib.contextmanager
+def _only_this_config(model: Any, config: Any) -> Iterator[None]:
+    """generate() fills what a config leaves open from the checkpoint's own, which may hold penalties and sampling
+    flags; within the block the checkpoint's is out of the way."""
+    own = model.generation_config
+    model.generation_config = config
+    try:
+        yield
+    finally:
+        model.generation_config = own
+
+
+def _row_seed(seed: int, sample_id: str, repeat: int) -> int:
+    digest = hashlib.sha256(f"{seed}\n{sample_id}\n{repeat}".encode()).digest()
+    return int.from_bytes(digest[:8]) >> 1
+
+
+class _GumbelNoise:
+    """Turns the largest-logit rule into sampling: argmax(logits + Gumbel noise) is a draw from softmax(logits).
+
+    So each row can have its own generator, and its answer does not depend on the rows beside it, which
+    torch.multinomial over a batch cannot offer. (Gumbel 1954; Maddison et al. 2014, "A* Sampling".)
+    """
+
+    def __init__(self, seeds: Sequence[int]) -> None:
+        import torch
+
+        self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        """Add noise to `scores` [B, V]."""
+        import torch
+
+        # Drawn on the CPU, so that the draws are the same on every device.
+        noise = torch.stack(
+            [-torch.empty(scores.shape[1]).exponential_(generator=own).log() for own in self.generators]
+        )
+        return scores.float() + noise.to(scores.device)

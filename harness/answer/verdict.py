@@ -1,0 +1,109 @@
+"""P(defective): how sure the model is of its verdict, from two continuations of the prompt.
+
+Enters: the prompts of a batch, and the commonest opening of each verdict's training answers, fixed in Define.
+Leaves: softmax of the two openings' summed log-probabilities, in [0, 1].
+Costs: two passes over prompt and opening beside the answer's own; the sum favours the opening with fewer tokens,
+which shifts all records alike, so that ranks and a tuned threshold do not suffer. No sampling setting enters.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.errors import ModelError
+from harness.records import Truth
+from harness.vlm.batch import IGNORED, append_completions, to_device
+from harness.vlm.prompt import opening_ids
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.vlm.load import Vlm
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictOpenings:
+    """How an answer of each verdict begins, through the word that states the verdict."""
+
+    passed: str
+    defective: str
+
+
+def choose_openings(answers: Iterable[tuple[str, Truth, int]]) -> VerdictOpenings | None:
+    """The commonest opening of each verdict's training answers.
+
+    Args:
+        answers: (answer, its truth, end of the verdict word in the answer as a character offset).
+
+    Returns:
+        The openings; of equally common ones the shortest, then the first by code points. None where a verdict is absent
+        or both begin alike: the caller then needs openings of its own.
+    """
+    counts: dict[str, Counter[str]] = {"passed": Counter(), "defective": Counter()}
+    for text, truth, end in answers:
+        if opening := text[:end].strip():
+            counts[truth.verdict][opening] += 1
+    if not all(counts.values()):
+        return None
+    passed, defective = (
+        min(found, key=lambda opening: (-found[opening], len(opening), opening))
+        for found in (counts["passed"], counts["defective"])
+    )
+    return VerdictOpenings(passed, defective) if passed != defective else None
+
+
+def defective_probabilities(
+    vlm: Vlm, inputs: Mapping[str, Tensor], questions: Sequence[str], openings: VerdictOpenings
+) -> list[float]:
+    """P(defective) of each row of a batch of prompts.
+
+    Args:
+        inputs: from `prompt_batch`, padded on either side, on the CPU.
+        questions: the rows' questions; a chat template may write before an answer what depends on them.
+
+    Raises:
+        ModelError: a log-probability is not a number.
+    """
+    import torch
+
+    scores = []
+    for opening in (openings.passed, openings.defective):
+        ids = [opening_ids(vlm.processor, question, opening) for question in questions]
+        scores.append(log_probabilities(vlm, inputs, ids))
+    probabilities = torch.stack(scores, dim=-1).softmax(-1)[:, 1]
+    if not torch.isfinite(probabilities).all():
+        raise ModelError(
+            f"{vlm.model_ref} gives no verdict probability: its logits are not finite",
+            hint="load it in another dtype: --set model.dtype=fp32",
+        )
+    return [float(p) for p in probabilities]
+
+
+def log_probabilities(vlm: Vlm, inputs: Mapping[str, Tensor], continuations: Sequence[Sequence[int]]) -> Tensor:
+    """Summed log-probability of each row's continuation after its prompt, teacher-forced.
+
+    Returns:
+        float32 [B] on the CPU, in nats. The log-softmax runs in fp32 over the whole vocabulary, whatever the dtype.
+    """
+    import torch
+
+    batch = append_completions(inputs, continuations, pad_token_id=vlm.pad_token_id)
+    labels = batch.pop("labels")
+    # The logits at place t speak of the token at t + 1.
+    targets = labels[:, 1:]
+    places = (targets != IGNORED).any(dim=0).nonzero().squeeze(1)
+    device_inputs = to_device(batch, device=vlm.device, dtype=vlm.dtype)
+    # With a vocabulary of 32,000 and prompts of 1,000 tokens, logits at every place would take 128 MB a row.
+    only = "logits_to_keep" in inspect.signature(vlm.base.forward).parameters
+    kept = {"logits_to_keep": places.to(vlm.device)} if only else {}
+    with torch.no_grad():
+        logits = vlm.base(**device_inputs, use_cache=False, **kept).logits
+    if not only:
+        logits = logits[:, places.to(vlm.device)]
+    targets = targets[:, places].to(vlm.device)
+    logs: Tensor = logits.float().log_softmax(-1).gather(-1, targets.clamp(min=0).unsqueeze(-1)).squeeze(-1)
+    return logs.masked_fill(targets == IGNORED, 0.0).sum(-1).cpu()

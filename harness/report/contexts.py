@@ -1,0 +1,575 @@
+"""What the pages show: one frozen dataclass a page, filled from the ledger. Templates compute nothing.
+
+Enters: a Ledger and a cycle id. Leaves: a CyclePage or an IndexPage, with numbers as the text that people read. What
+the ledger does not hold (a stage that has not run, a figure that is not defined) is said in words, never left blank.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from harness.report import figures
+from harness.report.figures import Figure, Point
+from harness.store import Ledger, pages, read
+from harness.store.rows import CycleRow
+
+#: pictures a page shows
+GALLERY = 60
+NOT_RECORDED = "not recorded"
+
+#: figures in the order of the table of accuracies, with what each says
+SHOWN_FIGURES = {
+    "verdict_accuracy": "of all: verdict right",
+    "balanced_accuracy": "mean of the accuracies on passed and on defective",
+    "pass_accuracy": "of the truly passed: called passed",
+    "defect_accuracy": "of the truly defective: called defective",
+    "miss_rate": "of the truly defective: not called so, unreadable included",
+    "false_reject_rate": "of the truly passed: not called so, unreadable included",
+    "escape_rate": "of the truly defective: called passed",
+    "overkill_rate": "of the truly passed: called defective",
+    "location_accuracy": "of the truly defective: all cells right",
+    "location_f1": "micro F1 over cells",
+    "defect_name_accuracy": "of the truly defective: all names right",
+    "exact_accuracy": "of all: verdict, cells and names right",
+    "parsed_rate": "of all: a decision could be read",
+    "style_rate": "of all: in the form of a training answer",
+    "digital_sn": "dB, both kinds of mistakes in one ratio",
+    "auroc": "of P(defective)",
+}
+CURVES = {
+    "verdict_accuracy": "Verdict right",
+    "location_accuracy": "All cells right (of the defective)",
+    "exact_accuracy": "Everything right",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A name and what is said of it."""
+
+    name: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    """A source of the cycle's records."""
+
+    name: str
+    kind: str
+    revision: str
+    rows: str
+    added: str
+    corrected: str
+    known: str
+    dropped: str
+
+
+@dataclass(frozen=True, slots=True)
+class SplitLine:
+    """Records of a split by verdict."""
+
+    name: str
+    passed: str
+    defective: str
+    total: str
+
+
+@dataclass(frozen=True, slots=True)
+class AuditLine:
+    """One finding of the audit."""
+
+    severity: str
+    section: str
+    message: str
+    count: str
+    examples: str
+    hint: str
+
+
+@dataclass(frozen=True, slots=True)
+class FigureLine:
+    """A figure of the base and the fine-tuned model, each with interval and n in words."""
+
+    name: str
+    meaning: str
+    base: str
+    finetuned: str
+
+
+@dataclass(frozen=True, slots=True)
+class ComparisonLine:
+    """A paired comparison in words."""
+
+    metric: str
+    against: str
+    before: str
+    after: str
+    difference: str
+    pairs: str
+    p_value: str
+    detectable: str
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class GateLine:
+    """A gate's judgement."""
+
+    gate: str
+    status: str
+    target: str
+    value: str
+    bound: str
+    reason: str
+    to_decide: str
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerShown:
+    """An answer beside a picture. `mark` is "right", "wrong" or "absent"."""
+
+    text: str
+    mark: str
+    outcome: str
+    p_defective: str
+
+
+@dataclass(frozen=True, slots=True)
+class PictureShown:
+    """A test record in the gallery. `image_file` is below the ledger's pool; `picture` is where the page finds it, ""
+    where the file is gone."""
+
+    sample_id: str
+    image_file: str
+    picture: str
+    change: str
+    question: str
+    reference: str
+    truth: str
+    base: AnswerShown
+    finetuned: AnswerShown
+
+
+@dataclass(frozen=True, slots=True)
+class CyclePage:
+    """The page of one cycle."""
+
+    cycle_id: str
+    product: str
+    status: str
+    gate: str
+    facts: tuple[Field, ...]
+    unfinished: tuple[str, ...]
+    charter: tuple[Field, ...]
+    sources: tuple[SourceLine, ...]
+    splits: tuple[SplitLine, ...]
+    kept_back: tuple[Field, ...]
+    definitions: tuple[Field, ...]
+    vocabulary: tuple[Field, ...]
+    audit: tuple[AuditLine, ...]
+    figures: tuple[FigureLine, ...]
+    reuse: tuple[Field, ...]
+    notes: Mapping[str, tuple[str, ...]]
+    comparisons: tuple[ComparisonLine, ...]
+    training: tuple[Field, ...]
+    gates: tuple[GateLine, ...]
+    stages: tuple[Field, ...]
+    sharing: tuple[Field, ...]
+    plots: Mapping[str, Figure]
+    gallery: tuple[PictureShown, ...]
+    gallery_total: int
+    made_at: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class CycleLine:
+    """A cycle in the index."""
+
+    cycle_id: str
+    status: str
+    created: str
+    model: str
+    records: str
+    split_id: str
+    base_verdict: str
+    verdict: str
+    location: str
+    exact: str
+    gate: str
+    mark: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProductPart:
+    """A product in the index: its cycles and two figures."""
+
+    name: str
+    key: str
+    cycles: tuple[CycleLine, ...]
+    incumbent: str
+    plots: Mapping[str, Figure]
+
+
+@dataclass(frozen=True, slots=True)
+class IndexPage:
+    """The page over all cycles."""
+
+    products: tuple[ProductPart, ...]
+    made_at: str
+    version: str
+
+
+def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str) -> CyclePage:
+    """Everything that the page of a cycle shows.
+
+    Raises:
+        UnknownCycle: the ledger does not hold it.
+    """
+    cycle = read.cycle(ledger, cycle_id)
+    left = pages.manifests(ledger, cycle_id)
+    define, measure, improve = left.get("define", {}), left.get("measure", {}), left.get("improve", {})
+    gates = read.gates(ledger, cycle_id)
+    shown = pages.gallery(ledger, cycle_id, GALLERY)
+    stages = read.stages(ledger, cycle_id)
+    return CyclePage(
+        cycle_id=cycle_id,
+        product=cycle.product,
+        status=cycle.status,
+        gate=gates[-1].status if gates else "not judged",
+        facts=_facts(cycle),
+        unfinished=tuple(s for s in ("define", "measure", "analyze", "improve", "control", "share") if s not in left),
+        charter=tuple(Field(str(k), str(v)) for k, v in (define.get("charter") or {}).items() if v),
+        sources=tuple(_source(source) for source in define.get("sources") or ()),
+        splits=tuple(_split(name, counts) for name, counts in (define.get("splits") or {}).items()),
+        kept_back=tuple(Field(str(why), _count(n)) for why, n in (define.get("kept_back") or {}).items()),
+        definitions=_definitions(define),
+        vocabulary=tuple(Field(str(k), ", ".join(v) or "–") for k, v in (define.get("vocabulary") or {}).items()),
+        audit=tuple(_audit(finding) for finding in measure.get("audit") or ()),
+        figures=_figure_lines(pages.figures(ledger, cycle_id)),
+        reuse=_reuse(ledger, cycle_id),
+        notes={stage: tuple(map(str, manifest.get("notes") or ())) for stage, manifest in left.items()},
+        comparisons=tuple(_comparison(row) for row in pages.comparisons(ledger, cycle_id)),
+        training=_training(cycle, improve),
+        gates=tuple(_gate(row) for row in gates),
+        stages=tuple(
+            Field(
+                s.stage, f"{s.seconds:.1f} s, {_memory(s.peak_memory_gib)}peak process memory {s.peak_rss_gib:.2f} GiB"
+            )
+            for s in stages
+        ),
+        sharing=_sharing(cycle, improve),
+        plots=_cycle_plots(ledger, cycle),
+        gallery=tuple(_picture(row) for row in shown),
+        gallery_total=int(shown[0]["total"]) if shown else 0,
+        made_at=f"{made_at:%Y-%m-%d %H:%M} UTC",
+        version=version,
+    )
+
+
+def index_page(ledger: Ledger, *, made_at: datetime, version: str) -> IndexPage:
+    """Everything that the index page shows."""
+    rows = pages.index(ledger)
+    products = []
+    for number, name in enumerate(dict.fromkeys(row["product"] for row in rows)):
+        own = [row for row in rows if row["product"] == name]
+        incumbent = read.incumbent(ledger, name)
+        products.append(
+            ProductPart(
+                name=name,
+                key=f"product{number}",
+                cycles=tuple(_cycle_lines(own, incumbent)),
+                incumbent=incumbent or "none yet: no cycle was promoted or passed its gates",
+                plots=_index_plots(own),
+            )
+        )
+    return IndexPage(tuple(products), f"{made_at:%Y-%m-%d %H:%M} UTC", version)
+
+
+def _facts(cycle: CycleRow) -> tuple[Field, ...]:
+    return (
+        Field("Product", cycle.product),
+        Field("Base model", cycle.model or NOT_RECORDED),
+        Field("Recipe", f"{cycle.recipe}, seed {cycle.seed}"),
+        Field(
+            "Records",
+            f"{_count(cycle.train_records)} training (of them {_count(cycle.validation_records)} validation), "
+            f"{_count(cycle.test_records)} test",
+        ),
+        Field("Test split", cycle.split_id or NOT_RECORDED),
+        Field("Device", cycle.device or NOT_RECORDED),
+        Field("Begun", f"{cycle.created_at:%Y-%m-%d %H:%M} UTC"),
+        Field("Finished", f"{cycle.finished_at:%Y-%m-%d %H:%M} UTC" if cycle.finished_at else "not yet"),
+    )
+
+
+def _count(value: Any) -> str:
+    return NOT_RECORDED if value is None else f"{value:,}"
+
+
+def _memory(gib: float | None) -> str:
+    return "" if gib is None else f"peak device memory {gib:.2f} GiB, "
+
+
+def _source(source: Mapping[str, Any]) -> SourceLine:
+    dropped = source.get("dropped")
+    return SourceLine(
+        name=str(source.get("name", NOT_RECORDED)),
+        kind=str(source.get("kind", NOT_RECORDED)),
+        revision=str(source.get("revision") or "–"),
+        rows=_count(source.get("rows")),
+        added=_count(source.get("added")),
+        corrected=_count(source.get("corrected")),
+        known=_count(source.get("known")),
+        dropped=_count(len(dropped) if isinstance(dropped, list) else dropped),
+    )
+
+
+def _split(name: str, counts: Mapping[str, int]) -> SplitLine:
+    passed, defective = counts.get("passed", 0), counts.get("defective", 0)
+    return SplitLine(name, _count(passed), _count(defective), _count(passed + defective))
+
+
+def _definitions(define: Mapping[str, Any]) -> tuple[Field, ...]:
+    openings = define.get("openings") or {}
+    targets = define.get("targets") or {}
+    return (
+        Field("Question", str(define.get("question") or NOT_RECORDED)),
+        Field("Opening of a passed answer", str(openings.get("passed") or NOT_RECORDED)),
+        Field("Opening of a defective answer", str(openings.get("defective") or NOT_RECORDED)),
+        Field("Openings taken from", str(openings.get("origin") or NOT_RECORDED)),
+        Field("Targets", ", ".join(f"{name} {limit:.2%}" for name, limit in targets.items()) or "none"),
+    )
+
+
+def _audit(finding: Mapping[str, Any]) -> AuditLine:
+    return AuditLine(
+        severity=str(finding.get("severity", "info")),
+        section=str(finding.get("section", "")),
+        message=str(finding.get("message", "")),
+        count=_count(finding.get("count")),
+        examples=", ".join(map(str, finding.get("examples") or ())),
+        hint=str(finding.get("hint", "")),
+    )
+
+
+def _figure_lines(rows: Sequence[Mapping[str, Any]]) -> tuple[FigureLine, ...]:
+    found = {(row["metric"], row["model_role"]): row for row in rows}
+    return tuple(
+        FigureLine(
+            name, meaning, _in_words(name, found.get((name, "base"))), _in_words(name, found.get((name, "finetuned")))
+        )
+        for name, meaning in SHOWN_FIGURES.items()
+        if (name, "base") in found or (name, "finetuned") in found
+    )
+
+
+def _in_words(name: str, row: Mapping[str, Any] | None) -> str:
+    if row is None:
+        return "not yet answered"
+    if row["value"] is None:
+        return str(row["method"])
+    if name == "digital_sn":
+        sign = "≥ " if str(row["method"]).startswith(">=") else ""
+        rates = str(row["method"]).partition("; ")[2]
+        return f"{sign}{row['value']:.2f} dB [{row['ci_low']:.2f}, {row['ci_high']:.2f}], {rates}"
+    if name in ("auroc", "location_f1"):
+        return f"{row['value']:.3f} {_range(row, '.3f')}n = {row['n']}"
+    return f"{row['value']:.1%} {_range(row, '.1%')}n = {row['n']}"
+
+
+def _range(row: Mapping[str, Any], form: str) -> str:
+    if row["ci_low"] is None or row["ci_high"] is None:
+        return ""
+    return f"[{row['ci_low']:{form}}, {row['ci_high']:{form}}], "
+
+
+def _reuse(ledger: Ledger, cycle_id: str) -> tuple[Field, ...]:
+    return tuple(
+        Field(figures.ROLE_NAMES.get(name, name), f"{role.answered:,} answered, {role.reused:,} reused from the ledger")
+        for name, role in read.roles(ledger, cycle_id).items()
+    )
+
+
+def _comparison(row: Mapping[str, Any]) -> ComparisonLine:
+    better = "better" if row["difference"] > 0 else "worse" if row["difference"] < 0 else "the same"
+    shown = row["p_holm"] < 0.05
+    sentence = (
+        f"The fine-tuned model is {better} than the {row['baseline']} by {abs(row['difference']):.1%}"
+        if shown
+        else f"No difference to the {row['baseline']} is shown"
+    )
+    return ComparisonLine(
+        metric=row["metric"],
+        against=row["baseline"],
+        before=f"{row['baseline_value']:.1%}",
+        after=f"{row['candidate_value']:.1%}",
+        difference=f"{row['difference']:+.1%} [{row['ci_low']:+.1%}, {row['ci_high']:+.1%}]",
+        pairs=f"n = {row['n']}: {row['fixed']} fixed, {row['broken']} broken",
+        p_value=f"{row['p_value']:.2g} (Holm {row['p_holm']:.2g})",
+        detectable="–" if row["detectable"] is None else f"{row['detectable']:.1%}",
+        sentence=f"{sentence} (n = {row['n']}, exact McNemar, Holm p = {row['p_holm']:.2g}).",
+    )
+
+
+def _training(cycle: CycleRow, improve: Mapping[str, Any]) -> tuple[Field, ...]:
+    if cycle.trainable_parameters is None:
+        return ()
+    loss = improve.get("best_eval_loss")
+    return (
+        Field("Adapter", f"{cycle.trainable_parameters:,} parameters, {cycle.trainable_share or 0:.4%} of the model"),
+        Field("Steps", f"{_count(improve.get('steps'))} over {improve.get('epochs', NOT_RECORDED)} epochs"),
+        Field(
+            "Kept",
+            f"step {improve.get('best_step')}, validation loss {loss:.4f}" if loss is not None else "the last step",
+        ),
+        Field("Adapter check", f"largest change of a logit {improve.get('logit_change', NOT_RECORDED)}"),
+    )
+
+
+def _gate(row: Any) -> GateLine:
+    sign = {"at_most": "≤ ", "at_least": "≥ "}.get(row.direction or "", "")
+    return GateLine(
+        gate=row.gate,
+        status=row.status,
+        target="–" if row.target is None else f"{sign}{row.target:.2%}",
+        value="–" if row.value is None else f"{row.value:.2%}",
+        bound="–" if row.bound is None else f"{row.bound:.2%}",
+        reason=row.reason,
+        to_decide="–" if row.records_to_decide is None else f"{row.records_to_decide:,}",
+    )
+
+
+def _sharing(cycle: CycleRow, improve: Mapping[str, Any]) -> tuple[Field, ...]:
+    return (
+        Field("Model id", str(improve.get("model_id") or NOT_RECORDED)),
+        Field("Adapter", str(improve.get("adapter") or NOT_RECORDED)),
+        Field("Inspect a picture", f"harness predict {cycle.cycle_id} PICTURE"),
+        Field("Promote it", f"harness promote {cycle.cycle_id}"),
+        Field("Every answer", f"harness sql \"SELECT * FROM v_answers WHERE cycle_id = '{cycle.cycle_id}'\""),
+        Field("Every figure", f"harness show {cycle.cycle_id}"),
+    )
+
+
+def _picture(row: Mapping[str, Any]) -> PictureShown:
+    where = ", ".join(row["true_locations"] or ())
+    names = ", ".join(row["true_defects"] or ())
+    truth = row["true_verdict"] if row["true_verdict"] == "passed" else f"defective: {where or '?'} {names}".strip()
+    return PictureShown(
+        sample_id=row["sample_id"],
+        image_file=row["image_file"],
+        picture="",
+        change=row["change"],
+        question=row["question"],
+        reference=row["reference"],
+        truth=truth,
+        base=_answer(row["base_answer"], row["base_exact"], row["base_outcome"], row["base_p"]),
+        finetuned=_answer(
+            row["finetuned_answer"], row["finetuned_exact"], row["finetuned_outcome"], row["finetuned_p"]
+        ),
+    )
+
+
+def _answer(text: str | None, exact: bool | None, outcome: str | None, p: float | None) -> AnswerShown:
+    if text is None:
+        return AnswerShown("not yet answered", "absent", "", "")
+    shown = text if len(text) <= 600 else f"{text[:600]} … ({len(text):,} characters)"
+    return AnswerShown(
+        text=shown or "(empty)",
+        mark="right" if exact else "wrong",
+        outcome=(outcome or "").replace("_", " "),
+        p_defective="" if p is None else f"P(defective) {p:.2f}",
+    )
+
+
+def _cycle_plots(ledger: Ledger, cycle: CycleRow) -> dict[str, Figure]:
+    """The figures for which there is data, by the place where the page shows them."""
+    plots: dict[str, Figure] = {}
+    roles = list(read.roles(ledger, cycle.cycle_id))
+    missed = pages.pareto(ledger, cycle.cycle_id)
+    if missed:
+        plots["pareto"] = figures.pareto(missed)
+    grid = json.loads(cycle.config).get("grid") or {}
+    table = pages.confusion(ledger, cycle.cycle_id)
+    for role in ("base", "finetuned"):
+        if role in roles and table:
+            cells = pages.grid(ledger, cycle.cycle_id, role)
+            title = f"Defects found by cell, {figures.ROLE_NAMES[role]}"
+            plots[f"grid_{role}"] = figures.heat_map(cells, grid.get("columns", ()), grid.get("rows", ()), title=title)
+            plots[f"confusion_{role}"] = figures.confusion(table, role)
+    log = pages.training_log(ledger, cycle.cycle_id)
+    if log:
+        plots["training"] = figures.training(log)
+    curve = pages.learning_curve(ledger, cycle.cycle_id)
+    for metric, title in CURVES.items():
+        series = {
+            role: [
+                Point(row["train_records"], row["value"], row["ci_low"], row["ci_high"], row["cycle_id"])
+                for row in curve
+                if row["metric"] == metric and row["model_role"] == role
+            ]
+            for role in ("base", "finetuned")
+        }
+        if any(series.values()):
+            plots[f"curve_{metric}"] = figures.intervals_over(series, title=title, x="training records", joined=True)
+    return plots
+
+
+def _cycle_lines(rows: Sequence[Mapping[str, Any]], incumbent: str | None) -> list[CycleLine]:
+    lines = []
+    for cycle_id in dict.fromkeys(row["cycle_id"] for row in rows):
+        own = [row for row in rows if row["cycle_id"] == cycle_id]
+        first = own[0]
+        values = {(row["model_role"], row["metric"]): row for row in own}
+
+        def show(role: str, metric: str, values: Mapping[tuple[str, str], Mapping[str, Any]] = values) -> str:
+            row = values.get((role, metric))
+            return (
+                "–" if row is None or row["value"] is None else f"{row['value']:.1%} {_range(row, '.1%').rstrip(', ')}"
+            )
+
+        marks = [mark for mark, on in (("promoted", first["promoted"]), ("incumbent", cycle_id == incumbent)) if on]
+        lines.append(
+            CycleLine(
+                cycle_id=cycle_id,
+                status=first["status"],
+                created=f"{first['created_at']:%Y-%m-%d %H:%M}",
+                model=f"{first['model'] or '–'}, {first['recipe']}",
+                records=f"{_count(first['train_records'])} / {_count(first['test_records'])}",
+                split_id=first["split_id"] or "–",
+                base_verdict=show("base", "verdict_accuracy"),
+                verdict=show("finetuned", "verdict_accuracy"),
+                location=show("finetuned", "location_accuracy"),
+                exact=show("finetuned", "exact_accuracy"),
+                gate=first["gate"] or "not judged",
+                mark=", ".join(marks),
+            )
+        )
+    return lines
+
+
+def _index_plots(rows: Sequence[Mapping[str, Any]]) -> dict[str, Figure]:
+    """Accuracies by cycle; joined by a line only where split, model and recipe stay the same."""
+    setups = {(row["split_id"], row["model"], row["recipe"]) for row in rows}
+    plots = {}
+    for metric, title in CURVES.items():
+        series = {
+            role: [
+                Point(
+                    row["cycle_id"], row["value"], row["ci_low"], row["ci_high"], f"{row['cycle_id']}, {row['model']}"
+                )
+                for row in rows
+                if row["metric"] == metric and row["model_role"] == role
+            ]
+            for role in ("base", "finetuned")
+        }
+        if any(series.values()):
+            figure = figures.intervals_over(series, title=title, x="cycle", joined=len(setups) == 1)
+            figure["layout"]["xaxis"]["type"] = "category"
+            plots[metric] = figure
+    return plots

@@ -1,0 +1,125 @@
+"""The queries behind the report's pages: each opens the ledger, fetches, and closes it.
+
+Enters: a Ledger and a cycle id. Leaves: plain rows, in the order in which a page shows them.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from harness.store import read
+from harness.store.ledger import Ledger
+
+
+def manifests(ledger: Ledger, cycle_id: str) -> dict[str, dict[str, Any]]:
+    """Stage -> what it left, for the finished stages."""
+    return {row.stage: json.loads(row.manifest) for row in read.stages(ledger, cycle_id)}
+
+
+def figures(ledger: Ledger, cycle_id: str) -> list[dict[str, Any]]:
+    """Test figures at n0 of every role, whole split."""
+    return read.table(
+        ledger,
+        "SELECT metric, model_role, value, ci_low, ci_high, n, method FROM v_learning_curve WHERE cycle_id = ?",
+        [cycle_id],
+    )
+
+
+def comparisons(ledger: Ledger, cycle_id: str) -> list[dict[str, Any]]:
+    """The paired comparisons at the cycle's newest parser version."""
+    return read.table(
+        ledger,
+        "SELECT * FROM comparisons c WHERE cycle_id = ? AND parser_version = "
+        "(SELECT max(parser_version) FROM comparisons WHERE cycle_id = c.cycle_id) ORDER BY baseline, metric",
+        [cycle_id],
+    )
+
+
+def confusion(ledger: Ledger, cycle_id: str) -> list[dict[str, Any]]:
+    """Test answers by role, true verdict, and verdict read (NULL: unreadable)."""
+    return read.table(
+        ledger,
+        "SELECT model_role, true_verdict, verdict, count(*) AS n FROM v_answers WHERE cycle_id = ? AND split = 'test' "
+        "AND condition_id = 'n0' AND repeat = 0 GROUP BY ALL ORDER BY ALL",
+        [cycle_id],
+    )
+
+
+def pareto(ledger: Ledger, cycle_id: str) -> list[dict[str, Any]]:
+    """Missed defects by name and role, those most missed first."""
+    return read.table(
+        ledger,
+        "SELECT model_role, defect, records, missed FROM v_pareto WHERE cycle_id = ? ORDER BY missed DESC, defect",
+        [cycle_id],
+    )
+
+
+def grid(ledger: Ledger, cycle_id: str, role: str) -> list[dict[str, Any]]:
+    """Cells that were truly defective or wrongly named."""
+    return read.table(
+        ledger,
+        "SELECT location, defective, found, missed, wrongly_named FROM v_grid WHERE cycle_id = ? AND model_role = ?",
+        [cycle_id, role],
+    )
+
+
+def training_log(ledger: Ledger, cycle_id: str) -> list[dict[str, Any]]:
+    """Training and validation losses by step."""
+    return read.table(
+        ledger, "SELECT step, epoch, loss, eval_loss FROM training_log WHERE cycle_id = ? ORDER BY step", [cycle_id]
+    )
+
+
+def learning_curve(ledger: Ledger, cycle_id: str) -> list[dict[str, Any]]:
+    """The figures of all cycles that may be joined with this one: same product, split, base model and recipe."""
+    return read.table(
+        ledger,
+        "SELECT v.* FROM v_learning_curve v JOIN v_learning_curve mine ON mine.product = v.product "
+        "AND mine.split_id = v.split_id AND mine.model IS NOT DISTINCT FROM v.model AND mine.recipe = v.recipe "
+        "AND mine.metric = v.metric AND mine.model_role = v.model_role AND mine.cycle_id = ? "
+        "WHERE v.model_role IN ('base', 'finetuned') AND v.metric IN "
+        "('verdict_accuracy', 'location_accuracy', 'exact_accuracy') ORDER BY v.train_records, v.cycle_id",
+        [cycle_id],
+    )
+
+
+def gallery(ledger: Ledger, cycle_id: str, limit: int) -> list[dict[str, Any]]:
+    """Test records with both answers: fixed and broken first, then still wrong, then right."""
+    return read.table(
+        ledger,
+        """
+SELECT b.sample_id, b.image_file, b.question, b.reference, b.true_verdict, b.true_locations, b.true_defects,
+       b.answer AS base_answer, b.exact AS base_exact, b.outcome AS base_outcome, b.p_defective AS base_p,
+       f.answer AS finetuned_answer, f.exact AS finetuned_exact, f.outcome AS finetuned_outcome,
+       f.p_defective AS finetuned_p, count(*) OVER () AS total,
+       CASE WHEN f.exact AND NOT b.exact THEN 'fixed' WHEN b.exact AND NOT f.exact THEN 'broken'
+            WHEN f.exact IS NULL OR f.exact THEN 'right' ELSE 'wrong' END AS change
+FROM v_answers b
+LEFT JOIN v_answers f ON f.cycle_id = b.cycle_id AND f.sample_id = b.sample_id AND f.split = 'test'
+     AND f.condition_id = 'n0' AND f.repeat = 0 AND f.model_role = 'finetuned'
+WHERE b.cycle_id = ? AND b.model_role = 'base' AND b.split = 'test' AND b.condition_id = 'n0' AND b.repeat = 0
+ORDER BY list_position(['fixed', 'broken', 'wrong', 'right'], change), b.true_verdict, b.sample_id
+LIMIT ?
+""",
+        [cycle_id, limit],
+    )
+
+
+def index(ledger: Ledger) -> list[dict[str, Any]]:
+    """Every cycle with its figures and their intervals, for the index page, by product."""
+    return read.table(
+        ledger,
+        """
+SELECT c.cycle_id, c.product, c.status, c.created_at, c.model, c.recipe, c.split_id, c.train_records, c.test_records,
+       v.model_role, v.metric, v.value, v.ci_low, v.ci_high, v.n, g.status AS gate,
+       r.released_at IS NOT NULL AS promoted
+FROM cycles c
+LEFT JOIN v_learning_curve v ON v.cycle_id = c.cycle_id AND v.model_role IN ('base', 'finetuned')
+     AND v.metric IN ('verdict_accuracy', 'location_accuracy', 'exact_accuracy', 'miss_rate', 'false_reject_rate')
+LEFT JOIN gates g ON g.cycle_id = c.cycle_id AND g.gate = 'overall'
+LEFT JOIN (SELECT cycle_id, max(released_at) AS released_at FROM releases GROUP BY cycle_id) r
+     ON r.cycle_id = c.cycle_id
+ORDER BY c.product, c.cycle_id, v.model_role, v.metric
+""",
+    )

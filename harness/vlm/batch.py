@@ -1,0 +1,144 @@
+"""Samples become model inputs, and completions are put behind prompts. One way for training, answering and verdicts.
+
+Enters: samples, whose pictures are opened here, at batch time. Leaves: the model's keyword arguments as tensors on the
+CPU. Nothing is ever truncated: a cut picture placeholder is a wrong input, not a shorter one.
+Cost: rows are padded to the longest; sort by length to pay little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.errors import DataError, ModelError
+from harness.records import Sample
+from harness.vlm.prompt import chat_prompt
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+    from torch import Tensor
+
+#: Labels at these places do not enter the loss (PyTorch's cross entropy ignores this value).
+IGNORED = -100
+
+
+def open_picture(sample: Sample) -> Image:
+    """The sample's picture as RGB.
+
+    Raises:
+        DataError: the file is absent or no picture.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(sample.image_path) as picture:
+            return picture.convert("RGB")
+    except (FileNotFoundError, UnidentifiedImageError, OSError) as error:
+        raise DataError(
+            f"the picture of record {sample.sample_id} cannot be read: {sample.image_path} ({error})",
+            hint="the pool was changed from outside: add the source again with harness cycle --data SRC",
+        ) from error
+
+
+def prompt_batch(
+    processor: Any, samples: Sequence[Sample], *, padding_side: Literal["left", "right"] = "left"
+) -> dict[str, Tensor]:
+    """Prompts and pictures of the samples as one batch.
+
+    Returns:
+        The processor's tensors: `input_ids` and `attention_mask` int64 [B, L], `pixel_values` float32 and what else the
+        family has. B = number of samples, L = the longest prompt in tokens.
+
+    Raises:
+        DataError: a picture cannot be read, or the processor refuses it or the question.
+    """
+    prompts = [chat_prompt(processor, sample.question) for sample in samples]
+    pictures = [[open_picture(sample)] for sample in samples]
+    # As ProcessorMixin.apply_chat_template does: a template that writes <s> itself must not get a second one.
+    bos = processor.tokenizer.bos_token
+    own_bos = {"add_special_tokens": False} if bos and prompts[0].startswith(bos) else {}
+    try:
+        inputs = processor(
+            text=prompts,
+            images=pictures,
+            padding=True,
+            padding_side=padding_side,
+            truncation=False,
+            return_tensors="pt",
+            **own_bos,
+        )
+    except ValueError as error:
+        names = ", ".join(sample.sample_id for sample in samples[:3])
+        raise DataError(
+            f"the processor refuses a picture or a question ({error}); records {names}{' ...' * (len(samples) > 3)}",
+            hint="harness audit --data SRC checks the pictures",
+        ) from error
+    return dict(inputs)
+
+
+def append_completions(
+    inputs: Mapping[str, Tensor], completions: Sequence[Sequence[int]], *, pad_token_id: int
+) -> dict[str, Tensor]:
+    """Put one completion behind each row's prompt, padded on the right, with labels on the completions alone.
+
+    On the right, because then the positions 0, 1, 2 ... that a model takes by itself are right in every row, and the
+    padding lies behind all that is looked at.
+
+    Args:
+        inputs: a batch of prompts, padded on either side. Every tensor [B, L, ...] is taken as one per token: masks
+            are 1 on the completion, type ids are 0 there (text), deeper ones repeat what the prompt's last token has.
+        completions: B lists of token ids, none empty.
+        pad_token_id: fills `input_ids` behind a row's end.
+
+    Returns:
+        The inputs with [B, L'] in place of [B, L], and `labels` int64 [B, L'] with IGNORED outside the completions.
+
+    Raises:
+        ModelError: the processor gives position ids, which cannot be continued without knowing the family.
+    """
+    import torch
+
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    rows, width = ids.shape
+    assert len(completions) == rows
+    assert all(len(tokens) > 0 for tokens in completions)
+    if "position_ids" in inputs:
+        raise ModelError(
+            "the processor gives position_ids, which cannot be continued behind the prompt",
+            hint="take a checkpoint whose model computes its positions",
+        )
+    prompts = [mask[row].bool() for row in range(rows)]
+    lengths = [int(prompts[row].sum()) + len(completions[row]) for row in range(rows)]
+    result: dict[str, Tensor] = {}
+    for name, tensor in inputs.items():
+        if tensor.shape[:2] != (rows, width):
+            result[name] = tensor
+            continue
+        wide = tensor.new_full((rows, max(lengths), *tensor.shape[2:]), pad_token_id if name == "input_ids" else 0)
+        for row in range(rows):
+            kept = tensor[row][prompts[row]]
+            wide[row, : len(kept)] = kept
+            behind = wide[row, len(kept) : lengths[row]]
+            if name == "input_ids":
+                behind.copy_(torch.tensor(completions[row], dtype=ids.dtype))
+            elif name == "attention_mask":
+                behind.fill_(1)
+            elif tensor.ndim > 2:
+                behind.copy_(kept[-1:].expand_as(behind))
+        result[name] = wide
+    labels = torch.full((rows, max(lengths)), IGNORED, dtype=torch.long)
+    for row, tokens in enumerate(completions):
+        labels[row, lengths[row] - len(tokens) : lengths[row]] = torch.tensor(tokens)
+    result["labels"] = labels
+    return result
+
+
+def to_device(inputs: Mapping[str, Any], *, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Inputs on the model's device; floating-point ones (pixels) in the model's dtype."""
+    return {
+        name: value.to(device, dtype if value.is_floating_point() else None, non_blocking=True)
+        if hasattr(value, "is_floating_point")
+        else value
+        for name, value in inputs.items()
+    }

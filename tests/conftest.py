@@ -1,0 +1,19 @@
+"""Fixtures that several rooms use. Tests that need ../shared skip where it is absent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.ledger_builder import build_ledger
+
+SHARED = Path(__file__).resolve().parent.parent.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of third-party records and reference files that lies beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("../shared is absent: it holds third-party records that are not part of this repository")
+    return SHARED
