@@ -17,3 +17,21 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared is absent: it holds third-party records that are not part of this repository")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def built_ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs folder with the ledger of ledger_builder; read it, never change it."""
+    runs = tmp_path_factory.mktemp("built") / "runs"
+    build_ledger(runs)
+    return runs
+
+
+@pytest.fixture
+def ledger_folder(built_ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of that runs folder for one test."""
+    import shutil
+
+    runs = tmp_path_factory.mktemp("ledger") / "runs"
+    shutil.copytree(built_ledger, runs)
+    return runs

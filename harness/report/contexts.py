@@ -422,7 +422,9 @@ def _training(cycle: CycleRow, improve: Mapping[str, Any]) -> tuple[Field, ...]:
         return ()
     loss = improve.get("best_eval_loss")
     return (
-        Field("Adapter", f"{cycle.trainable_parameters:,} parameters, {cycle.trainable_share or 0:.4%} of the model"),
+        Field(
+            "Adapter", f"{cycle.trainable_parameters:,} parameters, {cycle.trainable_share or 0:.4%} of the base model"
+        ),
         Field("Steps", f"{_count(improve.get('steps'))} over {improve.get('epochs', NOT_RECORDED)} epochs"),
         Field(
             "Kept",

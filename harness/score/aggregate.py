@@ -1,23 +1,23 @@
 """Every figure of a set of answers, by the names of MEASUREMENT sections 1 and 2, each with n, interval and method.
 
 Enters: scores with their truths. Leaves: Metrics. A figure that is not defined (no such record) is a Metric whose value
-is None and whose method says why; none is ever guessed. Proportions carry Wilson intervals; sums of counts and the
-balanced accuracy are resampled (2000 times, by group where groups are given).
+is None and whose method says why; none is ever guessed. Proportions carry Wilson intervals (by group: at the effective
+number of records); ratios of sums and the balanced accuracy are resampled, by group where groups are given. Where the
+resamples show no scatter (a perfect model) a Wilson interval stands in, so that ten of ten is never printed as certain.
+Cost: about 0.4 s for 400 answers, most of it for BLEU and chrF; 2 s more at the first call, for loading libraries.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from harness.records import Metric, Outcome, SampleScore, Truth
+from harness.score.auroc import auroc
 from harness.score.digital_sn import digital_sn
-from harness.score.intervals import bootstrap, wilson
-from harness.score.sample import TextScorers
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from harness.score.intervals import Bootstrap, Interval, clustered_wilson, wilson, wilson_ends
+from harness.score.texts import TextScorers
 
 
 class Scored(Protocol):
@@ -55,17 +55,33 @@ PROPORTIONS: dict[str, tuple[str, Callable[[Scored], bool]]] = {
     "style_rate": ("all", lambda score: score.in_style),
 }
 
+#: proportions that count mistakes: less is better
+MISTAKES = frozenset({"overkill_rate", "false_reject_rate", "escape_rate", "miss_rate"})
+
+
+def members(metric: str, defective: Sequence[bool]) -> list[int]:
+    """The places of the records that a proportion is a share of.
+
+    Args:
+        metric: a key of PROPORTIONS.
+        defective: whether each record is truly defective.
+    """
+    among, _ = PROPORTIONS[metric]
+    return [i for i, bad in enumerate(defective) if among == "all" or bad == (among == "defective")]
+
 
 def count(metric: str, scores: Sequence[Scored], defective: Sequence[bool]) -> tuple[int, int]:
     """How many records show what a proportion counts, and of how many.
 
     Args:
         metric: a key of PROPORTIONS.
-        defective: whether each record is truly defective.
+        scores: the answers' scores.
+        defective: whether each record is truly defective, in the same order.
     """
-    among, shows = PROPORTIONS[metric]
-    chosen = [s for s, bad in zip(scores, defective, strict=True) if among == "all" or bad == (among == "defective")]
-    return sum(shows(score) for score in chosen), len(chosen)
+    if len(scores) != len(defective):
+        raise ValueError(f"{len(scores)} scores of {len(defective)} records")
+    shows, chosen = PROPORTIONS[metric][1], members(metric, defective)
+    return sum(shows(scores[i]) for i in chosen), len(chosen)
 
 
 def aggregate(
@@ -74,96 +90,100 @@ def aggregate(
     texts: Sequence[str],
     references: Sequence[str],
     p_defective: Sequence[float | None],
-    *,
     groups: Sequence[str] | None = None,
     slice: str = "all",
 ) -> list[Metric]:
     """All figures of a set of answers, which run in parallel over the arguments.
 
     Args:
+        scores: the answers' scores.
+        truths: what is true of each product.
+        texts: the answers as given.
+        references: the reference answers.
         p_defective: P(defective) of each answer, None where it was not asked for.
         groups: each record's group (part, lot), where a group holds several records.
         slice: the name of the part of the data, "all" or "axis=value".
+
+    Raises:
+        ValueError: the sequences are not of one length.
     """
+    lengths = [len(column) for column in (scores, truths, texts, references, p_defective, groups or scores)]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"scores, truths, texts, references, p_defective, groups are of lengths {lengths}")
     defective = [truth.verdict == "defective" for truth in truths]
-    found: list[Metric] = []
-    for name in PROPORTIONS:
-        successes, n = count(name, scores, defective)
-        interval = wilson(successes, n)
-        found.append(Metric(name, interval.value, interval.low, interval.high, n, interval.method, slice))
-    found.append(_balanced(scores, defective, groups, slice))
+    found: dict[str, Interval] = {}
+    for name, (_, shows) in PROPORTIONS.items():
+        chosen = members(name, defective)
+        if groups is None:
+            found[name] = wilson(sum(shows(scores[i]) for i in chosen), len(chosen))
+        else:
+            found[name] = clustered_wilson([shows(scores[i]) for i in chosen], [groups[i] for i in chosen])
+    boot = Bootstrap(len(scores), groups) if scores else None
+    found["balanced_accuracy"] = _balanced(scores, defective, boot)
     for unit in ("location", "finding"):
-        found += _micro(scores, unit, groups, slice)
-    found += _text_figures(scores, texts, references, groups, slice)
-    found.append(_digital_sn(scores, defective, slice))
-    found.append(_auroc(defective, p_defective, groups, slice))
-    return found
+        found |= _micro(scores, unit, boot)
+    found |= _text_figures(scores, texts, references, groups, boot)
+    found["digital_sn"] = _digital_sn(scores, defective)
+    found["auroc"] = _auroc(defective, p_defective, groups)
+    return [Metric(name, i.value, i.low, i.high, i.n, i.method, slice) for name, i in found.items()]
 
 
-def _undefined(name: str, n: int, why: str, slice: str) -> Metric:
-    return Metric(name, None, None, None, n, f"not defined: {why}", slice)
+def _undefined(n: int, why: str) -> Interval:
+    return Interval(None, None, None, n, f"not defined: {why}")
 
 
-def _resampled(groups: Sequence[str] | None) -> str:
-    return "bootstrap 95 % by group" if groups is not None else "bootstrap 95 % by record"
-
-
-def _balanced(
-    scores: Sequence[SampleScore], defective: Sequence[bool], groups: Sequence[str] | None, slice: str
-) -> Metric:
+def _balanced(scores: Sequence[SampleScore], defective: Sequence[bool], boot: Bootstrap | None) -> Interval:
     n_bad = sum(defective)
-    n_good = len(defective) - n_bad
-    if not n_bad or not n_good:
-        return _undefined("balanced_accuracy", len(scores), "one class is absent", slice)
-    right = [score.verdict_correct for score in scores]
-    columns = [
-        [float(r and not d) for r, d in zip(right, defective, strict=True)],
-        [float(not d) for d in defective],
-        [float(r and d) for r, d in zip(right, defective, strict=True)],
-        [float(d) for d in defective],
-    ]
-
-    def statistic(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        import numpy as np
-
-        with np.errstate(invalid="ignore", divide="ignore"):
-            both: NDArray[np.float64] = (sums[:, 0] / sums[:, 1] + sums[:, 2] / sums[:, 3]) / 2
-        return both
-
-    value = (sum(columns[0]) / n_good + sum(columns[2]) / n_bad) / 2
-    low, high = bootstrap(columns, statistic, groups=groups) or (None, None)
-    return Metric("balanced_accuracy", value, low, high, len(scores), _resampled(groups), slice)
+    if boot is None or n_bad in (0, len(scores)):
+        return _undefined(len(scores), "one class is absent")
+    good_right = [float(score.verdict_correct and not bad) for score, bad in zip(scores, defective, strict=True)]
+    bad_right = [float(score.verdict_correct and bad) for score, bad in zip(scores, defective, strict=True)]
+    good, bad = [float(not bad) for bad in defective], [float(bad) for bad in defective]
+    shares = sum(good_right) / sum(good), sum(bad_right) / n_bad
+    value = sum(shares) / 2
+    draws = (boot.ratio(good_right, good) + boot.ratio(bad_right, bad)) / 2
+    found = boot.interval(value, draws, len(scores))
+    if found.low is not None:
+        return found
+    # Without scatter: the two classes' Wilson intervals, put together (MOVER: Zou and Donner 2008, Stat Med 27:1693).
+    ends = [wilson_ends(share, boot.units_with(of)) for share, of in zip(shares, (good, bad), strict=True)]
+    below = math.hypot(*(share - low for share, (low, _) in zip(shares, ends, strict=True))) / 2
+    above = math.hypot(*(high - share for share, (_, high) in zip(shares, ends, strict=True))) / 2
+    method = f"no scatter in {boot.units} {boot.what}: both classes' Wilson 95 % (MOVER)"
+    return Interval(value, max(0.0, value - below), min(1.0, value + above), len(scores), method)
 
 
-def _micro(scores: Sequence[SampleScore], unit: str, groups: Sequence[str] | None, slice: str) -> list[Metric]:
-    """Micro precision, recall and F1 over cells or findings; n counts the true and the named ones together."""
-    columns = [[float(getattr(score, f"{unit}_{part}")) for score in scores] for part in ("tp", "fp", "fn")]
-    tp, fp, fn = (sum(column) for column in columns)
+def _micro(scores: Sequence[SampleScore], unit: str, boot: Bootstrap | None) -> dict[str, Interval]:
+    """Micro precision, recall and F1 over cells or findings.
 
-    def ratio(over: Callable[[NDArray[np.float64]], NDArray[np.float64]], times: float) -> Callable[..., object]:
-        def statistic(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-            import numpy as np
-
-            with np.errstate(invalid="ignore", divide="ignore"):
-                share: NDArray[np.float64] = times * sums[:, 0] / over(sums)
-            return share
-
-        return statistic
-
+    n counts cells or findings: those named (precision), those true (recall), and both together (F1).
+    """
+    tp, fp, fn = ([int(getattr(score, f"{unit}_{part}")) for score in scores] for part in ("tp", "fp", "fn"))
+    named = [a + b for a, b in zip(tp, fp, strict=True)]
+    true = [a + c for a, c in zip(tp, fn, strict=True)]
+    either = [a + b + c for a, b, c in zip(tp, fp, fn, strict=True)]
     parts = {
-        "precision": (tp, tp + fp, ratio(lambda s: s[:, 0] + s[:, 1], 1), "nothing was named"),
-        "recall": (tp, tp + fn, ratio(lambda s: s[:, 0] + s[:, 2], 1), "nothing was true"),
-        "f1": (2 * tp, 2 * tp + fp + fn, ratio(lambda s: 2 * s[:, 0] + s[:, 1] + s[:, 2], 2), "nothing to name"),
+        "precision": (tp, named, named, "nothing was named"),
+        "recall": (tp, true, true, "nothing is true"),
+        "f1": ([2 * a for a in tp], [a + b for a, b in zip(named, true, strict=True)], either, "nothing true or named"),
     }
-    found = []
-    for part, (over, under, statistic, why) in parts.items():
-        name = f"{unit}_{part}"
-        if under == 0:
-            found.append(_undefined(name, 0, why, slice))
-            continue
-        low, high = bootstrap(columns, statistic, groups=groups) or (None, None)  # type: ignore[arg-type]
-        found.append(Metric(name, over / under, low, high, int(tp + fp + fn), _resampled(groups), slice))
+    found = {}
+    for part, (over, under, counted, why) in parts.items():
+        found[f"{unit}_{part}"] = (
+            _ratio(boot, over, under, sum(counted)) if boot is not None and any(under) else _undefined(0, why)
+        )
     return found
+
+
+def _ratio(boot: Bootstrap, over: Sequence[float], under: Sequence[float], n: int) -> Interval:
+    """sum(over) / sum(under), a figure in [0, 1], with its interval."""
+    value = sum(over) / sum(under)
+    found = boot.interval(value, boot.ratio(over, under), n)
+    if found.low is not None or not (boot.units == 1 or value < 1e-9 or value > 1 - 1e-9):
+        return found
+    units = boot.units_with(under)
+    low, high = wilson_ends(min(value, 1.0), units)
+    return Interval(value, low, high, n, f"no scatter in {units} {boot.what}: Wilson 95 %")
 
 
 def _text_figures(
@@ -171,77 +191,28 @@ def _text_figures(
     texts: Sequence[str],
     references: Sequence[str],
     groups: Sequence[str] | None,
-    slice: str,
-) -> list[Metric]:
-    """ROUGE-L (mean of the answers' F1), corpus BLEU and chrF; the latter two carry no interval."""
-    n = len(scores)
-    if n == 0:
-        return [_undefined(name, 0, "no record", slice) for name in ("rouge_l", "bleu", "chrf")]
-    rouge = [score.rouge_l for score in scores]
-
-    def mean(sums: NDArray[np.float64]) -> NDArray[np.float64]:
-        share: NDArray[np.float64] = sums[:, 0] / sums[:, 1]
-        return share
-
-    low, high = bootstrap([rouge, [1.0] * n], mean, groups=groups) or (None, None)
-    bleu, chrf = TextScorers().corpus(texts, references)
-    return [
-        Metric("rouge_l", sum(rouge) / n, low, high, n, _resampled(groups), slice),
-        Metric("bleu", bleu, None, None, n, "corpus", slice),
-        Metric("chrf", chrf, None, None, n, "corpus", slice),
-    ]
+    boot: Bootstrap | None,
+) -> dict[str, Interval]:
+    """ROUGE-L (mean of the answers' F1; it has no corpus form), corpus BLEU and chrF."""
+    if boot is None:
+        return {name: _undefined(0, "no such record") for name in ("rouge_l", "bleu", "chrf")}
+    rouge = _ratio(boot, [score.rouge_l for score in scores], [1.0] * len(scores), len(scores))
+    bleu, chrf = TextScorers().corpus(texts, references, groups)
+    return {"rouge_l": rouge, "bleu": bleu, "chrf": chrf}
 
 
-def _digital_sn(scores: Sequence[SampleScore], defective: Sequence[bool], slice: str) -> Metric:
-    false_rejects, passed = count("false_reject_rate", scores, defective)
-    misses, bad = count("miss_rate", scores, defective)
-    ratio = digital_sn(false_rejects, passed, misses, bad)
+def _digital_sn(scores: Sequence[SampleScore], defective: Sequence[bool]) -> Interval:
+    ratio = digital_sn(*count("false_reject_rate", scores, defective), *count("miss_rate", scores, defective))
     if ratio is None:
-        return _undefined("digital_sn", len(scores), "one class is absent", slice)
-    sign = ">= " if ratio.at_least else ""
+        return _undefined(len(scores), "one class is absent")
+    sign = f"{ratio.sign} " if ratio.sign else ""
     method = f"{sign}log-odds 95 %; p = {ratio.p:.4g}, q = {ratio.q:.4g}"
-    return Metric("digital_sn", ratio.sn, ratio.low, ratio.high, len(scores), method, slice)
+    return Interval(ratio.sn, ratio.low, ratio.high, len(scores), method)
 
 
-def _auroc(
-    defective: Sequence[bool], p_defective: Sequence[float | None], groups: Sequence[str] | None, slice: str
-) -> Metric:
-    known = [(d, p) for d, p in zip(defective, p_defective, strict=True) if p is not None]
-    if groups is not None:
-        groups = [group for group, p in zip(groups, p_defective, strict=True) if p is not None]
-    classes = {d for d, _ in known}
-    if len(classes) < 2:
-        why = "P(defective) was not asked for" if not known else "one class is absent"
-        return _undefined("auroc", len(known), why, slice)
-    import numpy as np
-    from sklearn.metrics import roc_auc_score
-
-    truth = np.array([d for d, _ in known])
-    score = np.array([p for _, p in known])
-    value = float(roc_auc_score(truth, score))
-    if groups is None:
-        # Hanley and McNeil 1982: no resampling, so that the many slices stay cheap.
-        n_bad, n_good = int(truth.sum()), int((~truth).sum())
-        q1, q2 = value / (2 - value), 2 * value**2 / (1 + value)
-        variance = value * (1 - value) + (n_bad - 1) * (q1 - value**2) + (n_good - 1) * (q2 - value**2)
-        error = 1.96 * (max(variance, 0.0) / (n_bad * n_good)) ** 0.5
-        return Metric(
-            "auroc", value, max(0.0, value - error), min(1.0, value + error), len(known), "Hanley-McNeil 95 %", slice
-        )
-    generator = np.random.default_rng(0)
-    members = [np.array([i for i, g in enumerate(groups) if g == name]) for name in sorted(set(groups))]
-    draws = []
-    for _ in range(200):
-        rows = np.concatenate([members[i] for i in generator.integers(0, len(members), len(members))])
-        if len(set(truth[rows])) == 2:
-            draws.append(roc_auc_score(truth[rows], score[rows]))
-    low, high = np.quantile(draws, [0.025, 0.975]) if draws else (None, None)
-    return Metric(
-        "auroc",
-        value,
-        None if low is None else float(low),
-        None if high is None else float(high),
-        len(known),
-        _resampled(groups),
-        slice,
-    )
+def _auroc(defective: Sequence[bool], p_defective: Sequence[float | None], groups: Sequence[str] | None) -> Interval:
+    known = [i for i, p in enumerate(p_defective) if p is not None]
+    if not known:
+        return _undefined(0, "P(defective) was not asked for" if len(defective) else "no such record")
+    own = None if groups is None else [groups[i] for i in known]
+    return auroc([defective[i] for i in known], [p for p in p_defective if p is not None], own)

@@ -12,13 +12,20 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
 class DigitalSN:
-    """The ratio. `sn`, `low`, `high` in dB; `at_least`: a cell was zero, so that the value is printed with >=.
+    """The ratio. `sn`, `low`, `high` in dB, always finite.
 
     `p` is the false reject rate, `q` the miss rate as observed; `p0` rests on the corrected rates where a cell was 0.
+    `sign` is printed before the value, and tells on which side the uncorrected ratio lies:
+
+    * ">=": a class shows no mistake, so that it is infinite (or, where the other class shows nothing but mistakes, as
+      of an always-"defective" model, not defined);
+    * "<=": a class shows nothing but mistakes and the other shows some, so that it is minus infinite (a mute model);
+    * "": no cell was 0, nothing was corrected.
     """
 
     p: float
@@ -27,39 +34,59 @@ class DigitalSN:
     sn: float
     low: float
     high: float
-    at_least: bool
+    sign: Literal["", ">=", "<="]
+
+    @property
+    def at_least(self) -> bool:
+        """Whether the value is printed with ">="."""
+        return self.sign == ">="
+
+
+def equal_error_rate(p: float, q: float) -> float:
+    """p0 = 1 / (1 + sqrt((1/p - 1)(1/q - 1))): what both error rates become at the same odds ratio.
+
+    Args:
+        p: false reject rate, in (0, 1).
+        q: miss rate, in (0, 1).
+    """
+    return 1 / (1 + math.sqrt((1 / p - 1) * (1 / q - 1)))
 
 
 def digital_sn(false_rejects: int, passed: int, misses: int, defective: int) -> DigitalSN | None:
     """The digital SN ratio of `false_rejects` of `passed` and `misses` of `defective` records.
 
-    p0 = 1 / (1 + sqrt((1/p - 1)(1/q - 1))), sn = 10 log10(1/p0 - 1). Where any of the four cells is zero,
-    (x + .5)/(n + 1) is taken in both classes. The interval is (5 / ln 10) times the log odds ratio's (95 %).
+    sn = 10 log10(1/p0 - 1), which is 5 log10 of the odds ratio. Where any of the four cells is zero, (x + .5)/(n + 1) is taken in both classes. The
+    interval is (5 / ln 10) times the log odds ratio's (95 %, statsmodels Table2x2).
 
     Returns:
         None where a class is absent.
+
+    Raises:
+        ValueError: more mistakes than records, or fewer than none.
     """
+    if not (0 <= false_rejects <= passed and 0 <= misses <= defective):
+        raise ValueError(f"{false_rejects} false rejects of {passed}, {misses} misses of {defective}")
     if passed == 0 or defective == 0:
         return None
     from statsmodels.stats.contingency_tables import Table2x2
 
-    table: list[list[float]] = [[passed - false_rejects, false_rejects], [misses, defective - misses]]
-    corrected = any(cell == 0 for row in table for cell in row)
-    if corrected:
-        table = [[cell + 0.5 for cell in row] for row in table]
-    p = table[0][1] / sum(table[0])
-    q = table[1][0] / sum(table[1])
-    p0 = 1 / (1 + math.sqrt((1 / p - 1) * (1 / q - 1)))
-    odds = Table2x2(table, shift_zeros=False)
-    low, high = odds.log_oddsratio_confint(0.05)
+    clean = false_rejects == 0 or misses == 0
+    hopeless = false_rejects == passed or misses == defective
+    add = 0.5 if clean or hopeless else 0.0
+    right_of_passed, right_of_bad = passed - false_rejects + add, defective - misses + add
+    wrong_of_passed, wrong_of_bad = false_rejects + add, misses + add
+    p0 = equal_error_rate(
+        wrong_of_passed / (wrong_of_passed + right_of_passed), wrong_of_bad / (wrong_of_bad + right_of_bad)
+    )
+    table = Table2x2([[right_of_passed, wrong_of_passed], [wrong_of_bad, right_of_bad]], shift_zeros=False)
+    low, high = table.log_oddsratio_confint(0.05)
     scale = 5 / math.log(10)
-    # The ratio favours the model only if it errs in neither class as a whole; an always-wrong one has it negative.
     return DigitalSN(
         p=false_rejects / passed,
         q=misses / defective,
         p0=p0,
-        sn=10 * math.log10(1 / p0 - 1),
+        sn=5 * math.log10(right_of_passed * right_of_bad / (wrong_of_passed * wrong_of_bad)),
         low=scale * float(low),
         high=scale * float(high),
-        at_least=corrected,
+        sign=">=" if clean else "<=" if hopeless else "",
     )

@@ -2,30 +2,33 @@
 
 Enters: counts and targets. Leaves: GateResults with the reason in words and, where undecided, how many records would
 decide. A release needs all gates to pass, so the chance to pass a model that misses any one target is at most 5 %
-(intersection-union: Berger 1982), without a correction for their number.
+(intersection-union: Berger 1982, Technometrics 24:295), without a correction for their number; the price is power,
+since a good model must pass each. The bound counts records as independent: where parts or lots are shown many times
+over, it promises too much.
+The regression gate is of another kind: it fails what is shown to be worse, and so lets a small loss pass that such a
+sample cannot show; its reason says how large a loss the sample would show.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from harness.score.aggregate import Scored
-from harness.score.compare import regression_p_value
+from harness.score.compare import detectable_difference, regression_p_value
 from harness.score.intervals import lower_bound, upper_bound
+from harness.score.needed import more_records_needed, records_to_decide
 
 Status = Literal["pass", "fail", "inconclusive"]
 
-#: a search for the number of records that would decide ends here
-FAR = 1_000_000
 REGRESSION_LEVEL = 0.05
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a release must show of a proportion."""
+    """What a release must show of a proportion: `metric` at most, or at least, `limit` in [0, 1]."""
 
     metric: str
     limit: float
@@ -34,8 +37,12 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """One gate's judgement. `bound` is the one-sided 95 % bound on the side of the target; `metric` may also be
-    "regression" or "overall", which have no target."""
+    """One gate's judgement.
+
+    `metric` may also be "regression" or "overall", which have no target. `bound` is the one-sided 95 % bound on the
+    side of the target: upper for at_most, lower for at_least. `records_to_decide` counts further records of the class
+    that would decide at the rate seen; None where the gate is decided or where none would.
+    """
 
     metric: str
     target: Target | None
@@ -47,48 +54,91 @@ class GateResult:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What a gate's sentence calls the mistakes that count against its metric, and the records that can show one."""
+
+    one: str
+    many: str
+    record: str
+
+
+_WORDS = {
+    "miss_rate": _Words("a miss", "misses", "defective record"),
+    "defect_accuracy": _Words("a miss", "misses", "defective record"),
+    "escape_rate": _Words("an escape", "escapes", "defective record"),
+    "false_reject_rate": _Words("a false reject", "false rejects", "passed record"),
+    "pass_accuracy": _Words("a false reject", "false rejects", "passed record"),
+    "overkill_rate": _Words("an overkill", "overkills", "passed record"),
+    "location_accuracy": _Words("a wrong set of locations", "wrong sets of locations", "defective record"),
+    "defect_name_accuracy": _Words("a wrong set of names", "wrong sets of names", "defective record"),
+    "verdict_accuracy": _Words("a wrong verdict", "wrong verdicts", "record"),
+    "exact_accuracy": _Words("an inexact answer", "inexact answers", "record"),
+    "parsed_rate": _Words("an unreadable answer", "unreadable answers", "record"),
+    "style_rate": _Words("an answer out of style", "answers out of style", "record"),
+}
+
+
 def judge_target(successes: int, n: int, target: Target) -> GateResult:
     """Hold a proportion against its target.
 
+    pass: the one-sided 95 % Clopper-Pearson bound meets the target; fail: the opposite bound excludes it, or it is
+    parsed_rate and its value as seen is under its target; else inconclusive.
+
     Args:
-        successes: records that show what the metric counts (misses for miss_rate).
+        successes: records that show what the metric counts (misses for miss_rate, right verdicts for accuracies).
         n: records of the class that it is a share of.
+        target: what must be shown.
+
+    Raises:
+        ValueError: not 0 <= successes <= n, or a limit outside [0, 1].
     """
+    if not 0 <= target.limit <= 1:
+        raise ValueError(f"a target of a proportion lies in [0, 1], got {target.metric} {target.limit}")
+    high, low = upper_bound(successes, n), lower_bound(successes, n)
+    words = _WORDS.get(target.metric, _Words("a mistake", "mistakes", "record"))
     if n == 0:
-        reason = "no record of the class: add some"
+        reason = f"no {words.record} to judge by: add some"
         return GateResult(target.metric, target, None, None, 0, "inconclusive", None, reason)
     value = successes / n
-    high, low = upper_bound(successes, n), lower_bound(successes, n)
     at_most = target.direction == "at_most"
-    bound = high if at_most else low
-    if high <= target.limit if at_most else low >= target.limit:
-        status: Status = "pass"
-    elif (low > target.limit) if at_most else (high < target.limit):
-        status = "fail"
-    else:
-        unread = target.metric == "parsed_rate" and value < target.limit
-        status = "fail" if unread else "inconclusive"
-    more = _records_to_decide(successes, n, target) if status == "inconclusive" else None
-    return GateResult(
-        target.metric, target, value, bound, n, status, more, _in_words(successes, n, target, bound, status, more)
-    )
+    bound, opposite = (high, low) if at_most else (low, high)
+    # A bound that is the limit but for rounding meets it, and excludes nothing.
+    meets = bound <= target.limit + ROUNDING if at_most else bound >= target.limit - ROUNDING
+    excluded = opposite > target.limit + ROUNDING if at_most else opposite < target.limit - ROUNDING
+    unread = target.metric == "parsed_rate" and value < target.limit
+    status: Status = "pass" if meets else "fail" if excluded or unread else "inconclusive"
+    more = records_to_decide(*_as_mistakes(successes, n, target)) if status == "inconclusive" else None
+    reason = _in_words(successes, n, target, status, opposite if excluded else bound, more, words)
+    return GateResult(target.metric, target, value, bound, n, status, more, reason)
 
 
 def judge_regression(baseline: Sequence[Scored], candidate: Sequence[Scored]) -> GateResult:
-    """Is the candidate's verdict worse than the incumbent's? Exact McNemar, one-sided, on the same records."""
+    """Is the candidate's verdict worse than the incumbent's? Exact McNemar, one-sided, on the same records.
+
+    `value` is the paired difference of verdict_accuracy.
+
+    Raises:
+        ValueError: not the same number of records.
+    """
     pairs = list(zip(baseline, candidate, strict=True))
+    if not pairs:
+        return GateResult("regression", None, None, None, 0, "inconclusive", None, "no record in common")
     fixed = sum(c.verdict_correct and not b.verdict_correct for b, c in pairs)
     broken = sum(b.verdict_correct and not c.verdict_correct for b, c in pairs)
     p = regression_p_value(fixed, broken)
     worse = p < REGRESSION_LEVEL
     words = "significantly worse than the incumbent" if worse else "no significant regression against the incumbent"
     reason = f"{words}: {fixed} verdicts fixed, {broken} broken of {len(pairs)}, one-sided p = {p:.2g}"
-    difference = (fixed - broken) / len(pairs) if pairs else None
-    return GateResult("regression", None, difference, None, len(pairs), "fail" if worse else "pass", None, reason)
+    shows = detectable_difference(len(pairs), (fixed + broken) / len(pairs), alpha=2 * REGRESSION_LEVEL)
+    if not worse and shows is not None:
+        reason += f"; such a sample shows a loss of {_percent(shows, 1)} with 80 % power"
+    value = (fixed - broken) / len(pairs)
+    return GateResult("regression", None, value, None, len(pairs), "fail" if worse else "pass", None, reason)
 
 
-def judge(results: Sequence[GateResult], regression: GateResult | None) -> GateResult:
-    """The overall verdict: fail if any gate fails, else inconclusive if any is, else pass."""
+def judge(results: Sequence[GateResult], regression: GateResult | None = None) -> GateResult:
+    """The overall verdict: fail if any gate fails, else inconclusive if any is or if no target is set, else pass."""
     every = [*results, *([regression] if regression is not None else [])]
     failed = [result.metric for result in every if result.status == "fail"]
     open_ = [result for result in every if result.status == "inconclusive"]
@@ -97,75 +147,51 @@ def judge(results: Sequence[GateResult], regression: GateResult | None) -> GateR
     if open_:
         known = [result.records_to_decide for result in open_ if result.records_to_decide is not None]
         more = max(known) if len(known) == len(open_) else None
-        reason = f"undecided: {', '.join(result.metric for result in open_)}"
+        needs = ["" if r.records_to_decide is None else f" ({r.records_to_decide} more records)" for r in open_]
+        reason = f"undecided: {', '.join(r.metric + need for r, need in zip(open_, needs, strict=True))}"
         return GateResult("overall", None, None, None, None, "inconclusive", more, reason)
-    if not every:
+    if not results:
         return GateResult("overall", None, None, None, None, "inconclusive", None, "no target is set: see [targets]")
     return GateResult("overall", None, None, None, None, "pass", None, f"all {len(every)} gates pass")
 
 
-def records_for(limit: float, events: int) -> int:
-    """The fewest records on which `events` events show a rate of at most `limit` (one-sided 95 %).
-
-    0 events and 2 % need 149 records; 1 event needs 236.
-    """
-    if not 0 < limit < 1:
-        raise ValueError(f"a limit lies in (0, 1), got {limit}")
-    low, high = events, events + 1
-    while upper_bound(events, high) > limit:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if upper_bound(events, middle) > limit else (low, middle)
-    return high
+def _as_mistakes(successes: int, n: int, target: Target) -> tuple[int, int, float]:
+    """The target as one of mistakes: how many, of how many, and at most which share of them is allowed."""
+    if target.direction == "at_most":
+        return successes, n, target.limit
+    return n - successes, n, 1 - target.limit
 
 
-def line_projection(prevalence: float, miss_rate: float, overkill_rate: float) -> tuple[float, float]:
-    """What the rates mean on a line that sees `prevalence` defective products.
-
-    Returns:
-        (share of defective among the accepted, share of truly defective among the rejected), by Bayes.
-    """
-    missed, caught = prevalence * miss_rate, prevalence * (1 - miss_rate)
-    accepted = missed + (1 - prevalence) * (1 - overkill_rate)
-    rejected = caught + (1 - prevalence) * overkill_rate
-    return (missed / accepted if accepted else 0.0), (caught / rejected if rejected else 0.0)
+def _percent(share: float, digits: int = 2) -> str:
+    return f"{100 * share:.{digits}f} %"
 
 
-def _records_to_decide(successes: int, n: int, target: Target) -> int | None:
-    """How many further records of the class would decide at the rate seen; None where they never would."""
-    at_most = target.direction == "at_most"
-    rate = successes / n
-    if rate == target.limit:
-        return None
-    good = rate < target.limit if at_most else rate > target.limit
-
-    def decided(total: int) -> bool:
-        # Rounded against the decision, so that the number promises nothing too early.
-        events = math.ceil(rate * total - 1e-9) if at_most == good else math.floor(rate * total + 1e-9)
-        if at_most == good:
-            return upper_bound(events, total) <= target.limit if at_most else upper_bound(events, total) < target.limit
-        return lower_bound(events, total) > target.limit if at_most else lower_bound(events, total) >= target.limit
-
-    low, high = n, 2 * n
-    while not decided(high):
-        if high > FAR:
-            return None
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if decided(middle) else (middle, high)
-    return high - n
-
-
-def _in_words(successes: int, n: int, target: Target, bound: float, status: Status, more: int | None) -> str:
-    shows = "at most" if target.direction == "at_most" else "at least"
-    sentence = f"{successes} of {n} shows {shows} {bound:.2%}; the target is {shows} {target.limit:.2%}"
+def _in_words(
+    successes: int, n: int, target: Target, status: Status, bound: float, more: int | None, words: _Words
+) -> str:
+    """The judgement as sentences: what was seen, what it shows (`bound`, that decided), and what would decide."""
+    events, _, limit = _as_mistakes(successes, n, target)
+    aim = f"{100 * target.limit:g} %"
+    side, other = ("at most", "at least") if target.direction == "at_most" else ("at least", "at most")
+    seen = f"{events} {words.one.partition(' ')[2] if events == 1 else words.many} of {n}"
+    shows = _percent_beside(bound, target.limit)
+    if status == "fail" and target.metric == "parsed_rate":
+        return f"{seen}: {_percent(successes / n)} were read; the target is {side} {aim} of those seen"
     if status != "inconclusive":
+        return f"{seen} shows {other if status == 'fail' else side} {shows}; the target is {side} {aim}"
+    if not 0 < limit < 1:
+        return f"{seen} shows {side} {shows}; no number of records shows {aim}"
+    clean = more_records_needed(events, n, limit)
+    plural = "s" if clean != 1 else ""
+    sentence = f"{seen} shows {side} {shows}; {clean} more {words.record}{plural} without {words.one} would show {aim}"
+    if events == 0:
         return sentence
-    if target.direction == "at_most" and 0 < target.limit < 1 and successes / n < target.limit:
-        clean = records_for(target.limit, successes) - n
-        sentence += f"; {clean} further records without an event would show it"
     if more is None:
         return f"{sentence}; at the rate seen no number of records decides"
-    return f"{sentence}; at the rate seen {more} further records would decide"
+    return f"{sentence}; at the rate seen {more} more would {'pass' if events / n < limit else 'fail'} it"
+
+
+def _percent_beside(bound: float, limit: float) -> str:
+    """A bound with as many digits as set it apart from the limit."""
+    digits = next((d for d in range(2, 7) if round(100 * bound, d) != round(100 * limit, d)), 2)
+    return _percent(bound, digits)

@@ -33,7 +33,7 @@ def improve(run: CycleRun) -> dict[str, Any]:
         vlm, train, validation, recipe_of(run), folder, seed=run.config.seed, resume=True, say=run.say
     )
     share = result.trainable
-    _write_training(run, result.log, share.trainable, share.share)
+    _write_training(run, result.log, share.trainable, share.share_of_base)
     load_adapter(vlm, result.adapter, run.cycle_id)
     change = check_adapter(vlm, (validation or train)[0], run.cycle_id)
     base = base_model(run)
@@ -61,7 +61,7 @@ def improve(run: CycleRun) -> dict[str, Any]:
         run.say(f"improve: {note}")
     return {
         "trainable_parameters": share.trainable,
-        "trainable_share": share.share,
+        "trainable_share": share.share_of_base,
         "steps": result.steps,
         "epochs": result.epochs,
         "best_step": result.best_step,

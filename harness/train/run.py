@@ -119,7 +119,8 @@ def train_adapter(
     set_seed(seed)
     try:
         share = _attach(vlm, recipe, targets)
-        say(f"training {share.trainable:,} of {share.total:,} parameters ({share.share:.4%}) on {len(targets)} layers")
+        part = f"{share.share_of_base:.4%} of the base model"
+        say(f"training {share.trainable:,} parameters on {len(targets)} layers: {part}")
         if vlm.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(vlm.device)
         state = _fit(vlm, train, validation, recipe, folder, seed, collator, log, checkpoint)

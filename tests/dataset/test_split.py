@@ -47,7 +47,7 @@ def test_no_group_is_on_two_sides() -> None:
 
 @given(st.integers(10, 120), st.integers(1, 119), st.integers(1, 119))
 def test_a_smaller_set_is_a_subset_of_a_larger_one(n: int, a: int, b: int) -> None:
-    candidates = _candidates(n) + [Candidate("t0", "x", "gt", "test", "passed")]
+    candidates = [*_candidates(n), Candidate("t0", "x", "gt", "test", "passed")]
     split = close_split([candidates[-1]], cap=1)
     small, large = sorted((a, b))
     chosen = [
@@ -114,7 +114,7 @@ def test_memberships_give_their_reasons() -> None:
 
 
 def test_the_cap_closes_the_split_and_keeps_the_rest_in_reserve() -> None:
-    candidates = _candidates(300, role="test") + _candidates(0)
+    candidates = _candidates(300, role="test")
     split = close_split(candidates, cap=100)
     assert len(split.sample_ids) == 100
     assert close_split(list(reversed(candidates)), cap=100) == split

@@ -37,9 +37,14 @@ def test_a_new_ledger_has_the_storage_version_and_every_table(tmp_path: Path) ->
 
 def test_an_exception_leaves_nothing_behind(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path)
-    with pytest.raises(RuntimeError, match="half way"), ledger.writing() as connection:
-        write.insert(connection, [_model("m")])
-        raise RuntimeError("half way")
+
+    def stop_half_way() -> None:
+        with ledger.writing() as connection:
+            write.insert(connection, [_model("m")])
+            raise RuntimeError("half way")
+
+    with pytest.raises(RuntimeError, match="half way"):
+        stop_half_way()
     assert read.rows(ledger, ModelRow) == []
 
 

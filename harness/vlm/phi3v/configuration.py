@@ -19,7 +19,6 @@ IMAGE_TOKEN_ID = 32044
 PUBLISHED_CLASS = "Phi3VForCausalLM"
 
 _LONGROPE_NAMES = ("su", "yarn", "longrope")  # of all of Phi-3's files, in the order of their age
-_PUBLISHED_ROPE_KEYS = ("short_factor", "long_factor")
 _DERIVED_ROPE_KEYS = ("rope_type", "rope_theta", "original_max_position_embeddings", "factor")
 
 
@@ -69,7 +68,8 @@ class Phi3VConfig(Phi3Config):  # type: ignore[misc]  # transformers is untyped
         for key in ("auto_map", "_attn_implementation"):
             kwargs.pop(key, None)
         if not isinstance(self.clip_config, Phi3VVisionConfig):
-            own = {key: value for key, value in (self.clip_config or {}).items() if key != "model_type"}
+            own = dict(self.clip_config or {})
+            own.pop("model_type", None)
             self.clip_config = Phi3VVisionConfig(**own)
         if self.image_token_id is None and self.vocab_size > IMAGE_TOKEN_ID:
             self.image_token_id = IMAGE_TOKEN_ID
@@ -82,7 +82,7 @@ class Phi3VConfig(Phi3Config):  # type: ignore[misc]  # transformers is untyped
         Raises:
             ValueError: the configuration takes one of them, or the tower's sizes do not fit one another.
         """
-        wanted = {
+        wanted: dict[str, dict[str, tuple[Any, ...]]] = {
             "embd_layer": {
                 "embedding_cls": ("image",),
                 "projection_cls": ("mlp",),
@@ -97,7 +97,7 @@ class Phi3VConfig(Phi3Config):  # type: ignore[misc]  # transformers is untyped
                 value = (getattr(self, part) or {}).get(key, known[0])
                 if value not in known:
                     raise ValueError(f"config.json: {part}.{key} is {value!r}, and only {known} is supported")
-        tower = self.clip_config
+        tower = self.vision_config
         if tower.image_size % (tower.patch_size * self.merge_size):
             raise ValueError(
                 f"config.json: tiles of {tower.image_size} pixels hold no whole number of tokens of "
@@ -131,7 +131,7 @@ class Phi3VConfig(Phi3Config):  # type: ignore[misc]  # transformers is untyped
             written["rope_theta"] = rope["rope_theta"]
             written["rope_scaling"] = {"type": "su", **plain}
         standard = Phi3VVisionConfig().to_dict()
-        tower = {k: v for k, v in self.clip_config.to_dict().items() if k != "dtype" and standard.get(k) != v}
+        tower = {k: v for k, v in self.vision_config.to_dict().items() if k != "dtype" and standard.get(k) != v}
         written.pop("clip_config", None)
         if tower:
             written["clip_config"] = tower
@@ -140,12 +140,18 @@ class Phi3VConfig(Phi3Config):  # type: ignore[misc]  # transformers is untyped
         return written
 
     @property
+    def vision_config(self) -> Phi3VVisionConfig:
+        """`clip_config` by its usual name, after it was read."""
+        assert isinstance(self.clip_config, Phi3VVisionConfig)
+        return self.clip_config
+
+    @property
     def tower_depth(self) -> int:
         """Layers of the tower that are run: 23 of the published 24."""
         index = int((self.img_processor or {}).get("layer_idx", -2))
-        return index if index >= 0 else int(self.clip_config.num_hidden_layers) + 1 + index
+        return index if index >= 0 else int(self.vision_config.num_hidden_layers) + 1 + index
 
     @property
     def tile_tokens(self) -> int:
         """Tokens along a tile's side: 336 pixels are 24 patches, merged two by two to 12."""
-        return int(self.clip_config.image_size // self.clip_config.patch_size // self.merge_size)
+        return int(self.vision_config.image_size // self.vision_config.patch_size // self.merge_size)

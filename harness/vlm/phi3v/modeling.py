@@ -1,15 +1,15 @@
-"""Phi-3-vision on transformers' own Phi3 and CLIP parts; parameter names are those of the published checkpoints.
+"""Phi-3-vision on transformers' own Phi3 parts; parameter names are those of the published checkpoints.
 
-    picture -> crops of 336 x 336 -> CLIP ViT-L/14, 23 of its 24 layers -> 576 x 1024 a crop
-            -> 2 x 2 patches merged: 12 x 12 x 4096 a crop -> crops laid out as one picture, a separator after each row
-            -> MLP -> [tokens, 3072] a picture -> at the negative ids of the prompt
+Enters: input_ids [B, S] in which a negative id is a place for a picture token, and the pictures, as pixel_values
+[pictures, crops, 3, 336, 336] with image_sizes [pictures, 2], or as image_features computed before. Leaves: logits
+[B, S, 32064], as of any causal language model.
 
-Enters: input_ids [B, S] in which a negative id is a place for a picture token (as the published processor writes them;
-they are never changed in place), and pixel_values [pictures, crops, 3, 336, 336] with image_sizes [pictures, 2], or
-image_features computed before. Leaves: logits, as of any causal language model.
-Tokens of a picture: (rows * cols + 1) * 144 + 1 + (rows + 1) * 12; 757 for 2 x 2 crops, 2,509 for 4 x 4.
-Cost: the crops of all pictures run through the tower in one call (about 0.35 GiB of activations per 64 crops in bf16
-without gradients); padding crops are not run at all.
+Negative ids are the published contract (-1 for the first picture's places, -2 for the second's; the model only looks at
+the sign). They are never changed in place. `generate` puts `config.image_token_id` in their places for its own loop,
+where penalties and streamers need real ids, and so returns sequences that any tokenizer decodes.
+
+Tokens of a picture: 757 for 2 x 2 tiles, 1,921 for 3 x 4, 2,509 for 4 x 4. Parameters: decoder 3,821,079,552 with head,
+tower 303,507,456, projection and separators 22,034,432.
 """
 
 from __future__ import annotations
@@ -19,132 +19,67 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from transformers import Phi3ForCausalLM, Phi3Model, PreTrainedModel
+from transformers import GenerationMixin, Phi3ForCausalLM, Phi3Model
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
-from transformers.models.clip.modeling_clip import CLIPEncoder, CLIPVisionEmbeddings
+from transformers.models.phi3.modeling_phi3 import Phi3PreTrainedModel
 
 from harness.vlm.phi3v.configuration import Phi3VConfig
+from harness.vlm.phi3v.rope import Phi3VRotaryEmbedding
+from harness.vlm.phi3v.vision import Phi3VImageEmbedding
 
 #: ids in (LOWEST, 0) are places for picture tokens
 LOWEST = -1_000_000_000
 #: <|end|> and <|endoftext|>: what ends an answer
 STOP_TOKEN_IDS = (32007, 32000)
+#: what generate() puts at the places of a picture where the vocabulary has no picture token: <unk>, as the original
+NO_TOKEN_ID = 0
 
 
-class Phi3VVisionModel(nn.Module):
-    """The CLIP tower under its published names. Its last layer and `post_layernorm` are loaded and saved, never run."""
+class Phi3VPreTrainedModel(Phi3PreTrainedModel):  # type: ignore[misc]  # transformers is untyped
+    """What Phi3VModel and Phi3VForConditionalGeneration share."""
 
-    def __init__(self, config: Any) -> None:
-        super().__init__()
-        self.embeddings = CLIPVisionEmbeddings(config)
-        # transformers, like the checkpoints, spells it so.
-        self.pre_layrnorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.encoder = CLIPEncoder(config)
-        self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-
-    def forward(self, pixel_values: Tensor) -> Tensor:
-        """[N, 3, H, W] -> [N, patches, C]: the output of the last layer but one, without the class token."""
-        hidden: Tensor = self.pre_layrnorm(self.embeddings(pixel_values))
-        for layer in self.encoder.layers[:-1]:
-            hidden = layer(hidden, None)
-        return hidden[:, 1:]
-
-
-class Phi3VImageProcessorModule(nn.Module):
-    """The level `img_processor.` of the published names."""
-
-    def __init__(self, config: Any) -> None:
-        super().__init__()
-        self.vision_model = Phi3VVisionModel(config)
-
-
-class Phi3VImageEmbedding(nn.Module):
-    """Pictures -> token embeddings of the decoder's width."""
-
-    def __init__(self, config: Phi3VConfig) -> None:
-        super().__init__()
-        vision = config.vision_config()
-        vision._attn_implementation = config._attn_implementation
-        width = 4 * vision.hidden_size
-        self.order = (config.embd_layer or {}).get("hd_transform_order", "sub_glb")
-        self.tile = int(vision.image_size)
-        self.img_processor = Phi3VImageProcessorModule(vision)
-        self.glb_GN = nn.Parameter(torch.zeros(1, 1, width))
-        self.sub_GN = nn.Parameter(torch.zeros(1, 1, 1, width))
-        self.img_projection = nn.Sequential(
-            nn.Linear(width, config.hidden_size), nn.GELU(), nn.Linear(config.hidden_size, config.hidden_size)
-        )
-
-    def forward(self, pixel_values: Tensor, image_sizes: Tensor) -> list[Tensor]:
-        """The features of each picture.
-
-        Args:
-            pixel_values: [pictures, crops, 3, H, W]: the overview, then the tiles row by row, then padding.
-            image_sizes: [pictures, 2], (height, width) of the padded picture in pixels, multiples of the tile.
-
-        Returns:
-            One [tokens, hidden] a picture.
-        """
-        grids = [(int(h) // self.tile, int(w) // self.tile) for h, w in image_sizes.tolist()]
-        used = [1 + rows * cols for rows, cols in grids]
-        crops = torch.cat([picture[:count] for picture, count in zip(pixel_values, used, strict=True)])
-        vision = self.img_processor.vision_model
-        patches = vision(crops.to(self.glb_GN.dtype))
-        merged = _merge_2x2(patches)
-        pictures = [self._lay_out(own, rows, cols) for own, (rows, cols) in zip(merged.split(used), grids, strict=True)]
-        lengths = [len(picture) for picture in pictures]
-        projected: Tensor = self.img_projection(torch.cat(pictures))
-        return list(projected.split(lengths))
-
-    def _lay_out(self, tiles: Tensor, rows: int, cols: int) -> Tensor:
-        """[1 + rows * cols, side, side, C] -> [tokens, C]: the tiles as one picture, and the overview."""
-        side, width = tiles.shape[1], tiles.shape[3]
-        whole = tiles[1:].view(rows, cols, side, side, width).permute(0, 2, 1, 3, 4)
-        parts = [
-            self._with_separators(whole.reshape(rows * side, cols * side, width)),
-            self.glb_GN[0],
-            self._with_separators(tiles[0]),
-        ]
-        return torch.cat(parts if self.order == "sub_glb" else parts[::-1])
-
-    def _with_separators(self, picture: Tensor) -> Tensor:
-        """[rows, cols, C] -> [rows * (cols + 1), C]: a separator after each row."""
-        separators = self.sub_GN[0].expand(picture.shape[0], 1, -1)
-        return torch.cat([picture, separators], dim=1).flatten(0, 1)
-
-
-def _merge_2x2(patches: Tensor) -> Tensor:
-    """[N, side * side, C] -> [N, side / 2, side / 2, 4 C], neighbours in the order (0,0), (0,1), (1,0), (1,1)."""
-    count, places, width = patches.shape
-    half = round(places**0.5) // 2
-    grid = patches.view(count, half, 2, half, 2, width).permute(0, 1, 3, 2, 4, 5)
-    return grid.reshape(count, half, half, 4 * width)
-
-
-class _InitsVision(PreTrainedModel):  # type: ignore[misc]  # transformers is untyped
-    """Initialises what Phi3PreTrainedModel does not know. from_pretrained builds on the meta device, so a buffer that
-    no checkpoint holds (the tower's position_ids) would else be left as memory happened to be."""
+    config_class = Phi3VConfig
+    input_modalities = ("image", "text")
+    _no_split_modules: ClassVar[list[str]] = ["Phi3DecoderLayer", "Phi3VImageEmbedding"]
 
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
-        if isinstance(module, CLIPVisionEmbeddings):
-            init.normal_(module.class_embedding, mean=0.0, std=module.embed_dim**-0.5)
-            init.copy_(module.position_ids, torch.arange(module.num_positions).expand((1, -1)))
-        elif isinstance(module, Phi3VImageEmbedding):
+        if isinstance(module, Phi3VImageEmbedding):
             init.zeros_(module.glb_GN)
             init.zeros_(module.sub_GN)
 
+    def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
+        """As PreTrainedModel's, but reentrant checkpointing is refused.
 
-class Phi3VModel(_InitsVision, Phi3Model):  # type: ignore[misc]  # transformers is untyped
+        Raises:
+            ValueError: it was asked for; a tower's adapter would silently get no gradient, since pixels need none.
+        """
+        how = kwargs.get("gradient_checkpointing_func", args[0] if args else None)
+        if enable and getattr(how, "keywords", {}).get("use_reentrant"):
+            raise ValueError(
+                "reentrant checkpointing gives adapters of the vision tower no gradient: "
+                'take gradient_checkpointing_kwargs={"use_reentrant": False}'
+            )
+        super()._set_gradient_checkpointing(enable, *args, **kwargs)
+
+
+class Phi3VModel(Phi3VPreTrainedModel, Phi3Model):  # type: ignore[misc]
     """Phi3Model whose prompt may hold pictures."""
-
-    config_class = Phi3VConfig
 
     def __init__(self, config: Phi3VConfig) -> None:
         super().__init__(config)
+        self.rotary_emb = Phi3VRotaryEmbedding(config)
         self.vision_embed_tokens = Phi3VImageEmbedding(config)
         self.post_init()
+
+    def get_encoder(self, modality: str | None = None) -> nn.Module:
+        """The tower for "image"; there is no other encoder."""
+        if modality == "image":
+            tower: nn.Module = self.vision_embed_tokens.img_processor.vision_model
+            return tower
+        found: nn.Module = super().get_encoder(modality)
+        return found
 
     def forward(
         self,
@@ -152,17 +87,18 @@ class Phi3VModel(_InitsVision, Phi3Model):  # type: ignore[misc]  # transformers
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
-        pixel_values: Tensor | None = None,
+        pixel_values: Tensor | Sequence[Tensor] | None = None,
         image_sizes: Tensor | None = None,
         image_features: Sequence[Tensor] | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
         """See Phi3VForConditionalGeneration.forward."""
         if inputs_embeds is None:
-            assert input_ids is not None, "either input_ids or inputs_embeds"
+            if input_ids is None:
+                raise ValueError("either input_ids or inputs_embeds must be given")
             inputs_embeds = self.embed(input_ids, pixel_values, image_sizes, image_features)
-        if position_ids is None and attention_mask is not None and attention_mask.dim() == 2:
-            position_ids = _positions_of_left_padded(attention_mask, inputs_embeds.shape[1])
+        if position_ids is None and attention_mask is not None and attention_mask.ndim == 2:
+            position_ids = positions(attention_mask)[:, -inputs_embeds.shape[1] :]
         return super().forward(
             attention_mask=attention_mask, position_ids=position_ids, inputs_embeds=inputs_embeds, **kwargs
         )
@@ -170,47 +106,44 @@ class Phi3VModel(_InitsVision, Phi3Model):  # type: ignore[misc]  # transformers
     def embed(
         self,
         input_ids: Tensor,
-        pixel_values: Tensor | None,
-        image_sizes: Tensor | None,
-        image_features: Sequence[Tensor] | None,
+        pixel_values: Tensor | Sequence[Tensor] | None = None,
+        image_sizes: Tensor | None = None,
+        image_features: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Token embeddings [B, S, hidden], with the pictures' features at the negative ids.
 
         Raises:
-            ValueError: places and features differ in number.
+            ValueError: places and pictures do not fit.
         """
-        places = (input_ids < 0) & (input_ids > LOWEST)
-        embeds: Tensor = self.embed_tokens(input_ids.clamp(min=0))
         if image_features is None and pixel_values is not None:
-            assert image_sizes is not None, "pixel_values come with image_sizes"
+            if image_sizes is None:
+                raise ValueError("pixel_values need image_sizes beside them")
             image_features = self.vision_embed_tokens(pixel_values, image_sizes)
-        found = 0 if image_features is None else sum(len(picture) for picture in image_features)
-        expected = int(places.sum())
-        if found != expected:
-            raise ValueError(f"the prompt has {expected} places for picture tokens, the pictures fill {found}")
-        if image_features is None or not found:
+        features = list(image_features or ())
+        # One token without pictures is a step of decoding: no place to look for, and no waiting for the device.
+        if features or input_ids.shape[1] > 1:
+            places = picture_places(input_ids)
+            pictures_of_rows(places, [len(picture) for picture in features])
+            input_ids = input_ids.clamp(min=0)
+        embeds: Tensor = self.embed_tokens(input_ids)
+        if not features:
             return embeds
-        features = torch.cat(list(image_features)).to(embeds.device, embeds.dtype)
-        return embeds.masked_scatter(places.unsqueeze(-1), features)
+        filling = torch.cat([picture.to(embeds.device, embeds.dtype) for picture in features])
+        return embeds.masked_scatter(places.unsqueeze(-1), filling)
 
 
-def _positions_of_left_padded(attention_mask: Tensor, length: int) -> Tensor | None:
-    """Positions counted from each row's first token; None where no row is padded on the left, or tokens are cached."""
-    if attention_mask.shape[1] != length or bool(attention_mask[:, 0].all()):
-        return None
-    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+class Phi3VForConditionalGeneration(Phi3VPreTrainedModel, Phi3ForCausalLM):  # type: ignore[misc]
+    """Phi-3-vision with its language-model head; the published files call it Phi3VForCausalLM."""
 
-
-class Phi3VForConditionalGeneration(_InitsVision, Phi3ForCausalLM):  # type: ignore[misc]  # transformers is untyped
-    """Phi-3-vision with its language-model head."""
-
-    config_class = Phi3VConfig
     # An alias of embed_tokens in the original's state_dict; no published checkpoint holds it.
     _keys_to_ignore_on_load_unexpected: ClassVar[list[str]] = [r"vision_embed_tokens\.wte\."]
 
     def __init__(self, config: Phi3VConfig) -> None:
-        super().__init__(config)
+        # Phi3ForCausalLM's own would build a decoder that is thrown away.
+        super(Phi3ForCausalLM, self).__init__(config)
         self.model = Phi3VModel(config)
+        self.vocab_size = config.vocab_size
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         self.post_init()
         self._settle_stop_tokens()
 
@@ -229,7 +162,7 @@ class Phi3VForConditionalGeneration(_InitsVision, Phi3ForCausalLM):  # type: ign
         if self.generation_config.pad_token_id is None:
             self.generation_config.pad_token_id = self.config.pad_token_id
 
-    def get_image_features(self, pixel_values: Tensor, image_sizes: Tensor) -> list[Tensor]:
+    def get_image_features(self, pixel_values: Tensor | Sequence[Tensor], image_sizes: Tensor) -> list[Tensor]:
         """The features of pictures, one [tokens, hidden] each, to be passed as image_features later.
 
         Args:
@@ -248,7 +181,7 @@ class Phi3VForConditionalGeneration(_InitsVision, Phi3ForCausalLM):  # type: ign
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor = 0,
-        pixel_values: Tensor | None = None,
+        pixel_values: Tensor | Sequence[Tensor] | None = None,
         image_sizes: Tensor | None = None,
         image_features: Sequence[Tensor] | None = None,
         **kwargs: Any,
@@ -256,10 +189,14 @@ class Phi3VForConditionalGeneration(_InitsVision, Phi3ForCausalLM):  # type: ign
         """Logits [B, S, vocab], and the loss where labels are given.
 
         Args:
-            input_ids: [B, S]; ids in (-1e9, 0) are places for picture tokens, in row-major order of the batch.
-            attention_mask: [B, S], 1 for tokens; padding may be on either side.
+            input_ids: [B, S]; ids in (-1e9, 0) are places for picture tokens, filled row by row.
+            attention_mask: [B, S], 1 for tokens; padding may be on either side. With a cache [B, cached + S].
             position_ids: [B, S]; None counts from each row's first token.
-            labels: [B, S]; -100 is masked. Mean cross entropy over the others, shifted, in fp32.
+            inputs_embeds: [B, S, hidden] in place of ids and pictures.
+            labels: [B, S]; negative ones are masked, those at a picture's places among them. Mean cross entropy over
+                the others, shifted, in fp32; with `num_items_in_batch` their sum divided by it.
+            use_cache: whether to return the keys and values.
+            logits_to_keep: the last so many logits alone, or those at these places; 0 is all.
             pixel_values: [pictures, crops, 3, H, W], pictures in the order of their places.
             image_sizes: [pictures, 2], (height, width) after padding.
             image_features: one [tokens, hidden] a picture, in place of pixel_values.
@@ -267,37 +204,157 @@ class Phi3VForConditionalGeneration(_InitsVision, Phi3ForCausalLM):  # type: ign
         Raises:
             ValueError: places and pictures do not fit.
         """
-        if inputs_embeds is None:
-            assert input_ids is not None, "either input_ids or inputs_embeds"
-            inputs_embeds = self.model.embed(input_ids, pixel_values, image_sizes, image_features)
-        return super().forward(
+        if labels is not None:
+            labels = labels.masked_fill(labels < 0, -100)
+        output: CausalLMOutputWithPast = super().forward(
+            input_ids=input_ids,
             attention_mask=attention_mask,
             position_ids=position_ids,
             inputs_embeds=inputs_embeds,
             labels=labels,
             use_cache=use_cache,
             logits_to_keep=logits_to_keep,
+            pixel_values=pixel_values,
+            image_sizes=image_sizes,
+            image_features=image_features,
             **kwargs,
         )
+        return output
+
+    def _expand_inputs_for_generation(
+        self,
+        expand_size: int = 1,
+        is_encoder_decoder: bool = False,
+        input_ids: Tensor | None = None,
+        **model_kwargs: Any,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """What generate() begins with: features once a picture, repeated row by row for beams and samples."""
+        pixel_values, image_sizes = model_kwargs.pop("pixel_values", None), model_kwargs.pop("image_sizes", None)
+        features = model_kwargs.pop("image_features", None)
+        if features is None and pixel_values is not None:
+            features = self.get_image_features(pixel_values, image_sizes)
+        if features is not None and input_ids is not None:
+            places = picture_places(input_ids)
+            of_rows = iter(features)
+            rows = [
+                [next(of_rows) for _ in range(count)]
+                for count in pictures_of_rows(places, [len(picture) for picture in features])
+            ]
+            model_kwargs["image_features"] = [f for row in rows for _ in range(expand_size) for f in row]
+            model_kwargs["image_places"] = places
+            shown = self.config.image_token_id
+            input_ids = input_ids.masked_fill(places, NO_TOKEN_ID if shown is None else shown)
+        expanded: tuple[Tensor, dict[str, Any]] = super()._expand_inputs_for_generation(
+            expand_size, is_encoder_decoder, input_ids, **model_kwargs
+        )
+        return expanded
 
     def prepare_inputs_for_generation(
         self,
         input_ids: Tensor,
-        pixel_values: Tensor | None = None,
+        pixel_values: Tensor | Sequence[Tensor] | None = None,
         image_sizes: Tensor | None = None,
         image_features: Sequence[Tensor] | None = None,
+        image_places: Tensor | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
-        """Pictures go in whenever the prompt is computed: at the start, and again where the long rope begins and the
-        cache is dropped."""
+        """Pictures go in whenever their places are computed: at the start, and again where the long rope begins.
+
+        Args:
+            input_ids: [B, all tokens so far].
+            pixel_values, image_sizes, image_features: the pictures, as for forward.
+            image_places: [B, prompt], where generate() took picture places out of input_ids.
+            **kwargs: as for GenerationMixin.
+        """
         # transformers 5.24 calls it cache, earlier ones past_key_values.
         name = "cache" if "cache" in kwargs else "past_key_values"
-        begins = self.config.original_max_position_embeddings + 1
-        if (known := kwargs.get(name)) is not None and input_ids.shape[1] >= begins > known.get_seq_length() > 0:
-            # The cached keys were turned by the short factors: compute the whole row anew, not its last token alone.
-            kwargs[name] = kwargs["next_sequence_length"] = None
-        inputs: dict[str, Any] = super().prepare_inputs_for_generation(input_ids, **kwargs)
-        cache = inputs.get("cache", inputs.get("past_key_values"))
-        if cache is None or cache.get_seq_length() == 0:
-            inputs.update(pixel_values=pixel_values, image_sizes=image_sizes, image_features=image_features)
+        if self._is_cache_stale(input_ids.shape[1], kwargs.get(name), kwargs):
+            kwargs["next_sequence_length"] = None
+            if kwargs[name].is_compileable:
+                kwargs[name].reset()
+            else:
+                kwargs[name] = None
+        # Not Phi3ForCausalLM's, which would drop a batch's cache by the width of the batch, static ones too.
+        inputs: dict[str, Any] = GenerationMixin.prepare_inputs_for_generation(self, input_ids, **kwargs)
+        ids = inputs.get("input_ids")
+        if ids is None:
+            return inputs
+        cached = input_ids.shape[1] - ids.shape[1]
+        if image_places is None:
+            if cached == 0:
+                inputs |= {"pixel_values": pixel_values, "image_sizes": image_sizes, "image_features": image_features}
+        elif cached < image_places.shape[1]:
+            places = image_places[:, cached:]
+            ids[:, : places.shape[1]].masked_fill_(places, -1)  # ids is a copy
+            inputs["image_features"] = _behind(image_features or (), image_places, cached)
         return inputs
+
+    def _is_cache_stale(self, width: int, cache: Any, kwargs: dict[str, Any]) -> bool:
+        """Whether a row has just grown beyond the short rope: its cached keys were turned by the short factors."""
+        limit = self.config.original_max_position_embeddings
+        if cache is None or width <= limit or self.config.rope_parameters["rope_type"] != "longrope":
+            return False
+        cached = int(cache.get_seq_length())
+        if cached == 0:
+            return False
+        mask, position_ids = kwargs.get("attention_mask"), kwargs.get("position_ids")
+        if position_ids is not None:
+            now = position_ids[:, -1] + 1
+        else:
+            now = torch.tensor([width]) if mask is None else mask.sum(-1)
+        return bool(((now > limit) & (now - (width - cached) <= limit)).any())
+
+
+def picture_places(input_ids: Tensor) -> Tensor:
+    """[B, S] -> [B, S], true at the places of picture tokens."""
+    return (input_ids < 0) & (input_ids > LOWEST)
+
+
+def pictures_of_rows(places: Tensor, lengths: Sequence[int]) -> list[int]:
+    """How many of the pictures belong to each row.
+
+    Args:
+        places: [B, S] from picture_places.
+        lengths: tokens of each picture, in order.
+
+    Raises:
+        ValueError: a row's places are not filled by whole pictures, or pictures are left over.
+    """
+    counts: list[int] = []
+    used = 0
+    for row, wanted in enumerate(places.sum(-1).tolist()):
+        first, filled = used, 0
+        while filled < wanted and used < len(lengths):
+            filled += lengths[used]
+            used += 1
+        if filled != wanted:
+            raise ValueError(
+                f"row {row} has {wanted} places for picture tokens, and pictures {first + 1} to {used} of the "
+                f"{len(lengths)} given would fill {filled}"
+                if lengths
+                else f"row {row} has {wanted} places for picture tokens, but no pictures are given"
+            )
+        counts.append(used - first)
+    if used != len(lengths):
+        raise ValueError(f"{len(lengths)} pictures are given, but the input_ids have places for {used}")
+    return counts
+
+
+def positions(attention_mask: Tensor) -> Tensor:
+    """[B, S] -> [B, S]: positions counted from each row's first token; padding has its neighbour's."""
+    return (attention_mask.long().cumsum(-1) - 1).clamp(min=0)
+
+
+def _behind(features: Sequence[Tensor], places: Tensor, cached: int) -> list[Tensor]:
+    """Features of the places that are not cached, one tensor a row; all pictures as they are where nothing is cached.
+
+    Args:
+        features: one [tokens, hidden] a picture.
+        places: [B, prompt].
+        cached: how many tokens of each row are cached.
+    """
+    if cached == 0:
+        return list(features)
+    rows = torch.cat(list(features)).split(places.sum(-1).tolist())
+    left = [own[row.nonzero().flatten() >= cached] for own, row in zip(rows, places, strict=True)]
+    return [own for own in left if len(own)]

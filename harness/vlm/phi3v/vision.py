@@ -13,7 +13,6 @@ The crops of all pictures go through the tower in one call, padding crops not at
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +54,7 @@ class Phi3VImageProcessorModule(nn.Module):
 
     def __init__(self, config: Phi3VConfig) -> None:
         super().__init__()
-        self.vision_model = Phi3VVisionModel(config.clip_config, config.tower_depth)
+        self.vision_model = Phi3VVisionModel(config.vision_config, config.tower_depth)
 
 
 class Phi3VImageEmbedding(nn.Module):
@@ -68,7 +67,7 @@ class Phi3VImageEmbedding(nn.Module):
 
     def __init__(self, config: Phi3VConfig) -> None:
         super().__init__()
-        tower: Any = config.clip_config
+        tower = config.vision_config
         self.merge = config.merge_size
         self.tile = int(tower.image_size)
         self.order = (config.embd_layer or {}).get("hd_transform_order", "sub_glb")

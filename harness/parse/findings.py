@@ -1,0 +1,776 @@
+"""From mentions to findings: which cells are said to differ, and which name belongs to which cell.
+
+Enters: clauses that know how they are meant. Leaves: `Finding`s with the stretches of plain text they rest on.
+A mention counts where its clause asserts it of the product under test; names and cells are then paired sentence by
+sentence at the lowest cost (a name binds to the cells it stands next to, "stain at 4D", "4D is stained", "4D (stain)"),
+and what is left over is paired with its neighbours ("Where: 6C. What: chip.").
+Cost: pairing is by distance and connecting words, so two names and two cells in free word order may be exchanged.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from harness.records import Finding
+
+from . import lexicon as lx
+from .clauses import Clause, Sentence
+from .reading import refers_back, side_at
+from .verdict import _negations
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """A cell list or a name as mentioned.
+
+    `status`: "on" asserted, "neutral" merely mentioned, "ref" said of the reference (may still be what "but the lower
+    one has none" is about), "off" not asserted. `unclear`: an everyday word that may be no name after all.
+    `flawed`: the clause itself says that the cells differ. `refers`: the clause has no subject of its own
+    ("it is ..."). `brief`: the clause is hardly more than the name, as behind a label.
+    """
+
+    kind: Literal["cells", "name"]
+    start: int
+    end: int
+    sentence: int
+    clause: int
+    status: str
+    cells: tuple[str, ...] = ()
+    name: str | None = None
+    unclear: bool = False
+    flawed: bool = False
+    refers: bool = False
+    brief: bool = False
+    names: list[Item] = field(default_factory=list)
+    claimed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A finding and the stretches (kind, start, end) of plain text that say it.
+
+    `flawed`: the text says that something is wrong there; a mere "3C" is no flaw and proves no defect.
+    """
+
+    finding: Finding
+    spans: tuple[tuple[Literal["location", "defect"], int, int], ...]
+    flawed: bool = True
+
+
+@dataclass(slots=True)
+class Mentions:
+    """Everything mentioned, in reading order, and the cells that a later clause calls fine."""
+
+    text: str
+    items: list[Item] = field(default_factory=list)
+    cleared: list[tuple[int, frozenset[str]]] = field(default_factory=list)
+    bounds: dict[int, tuple[int, int]] = field(default_factory=dict)
+
+
+_FINE = re.compile(rf" ({lx.FINE})(?= )")
+_SAME_WORD = re.compile(rf" (?:{lx.SAME})(?= )")
+_DIFFERS = re.compile(rf" ({lx.DIFFERS})(?= )")
+_SHOULD = re.compile(
+    r" (?:should|supposed to|expected to|ought to|must|needs to|normally|would have to|was to) (?:\w+ )?$"
+)
+_NOT_THIS = re.compile(
+    r" (?:not|insteadof|nor|neither|no|without)(?: (?:at|in|on|the|a|one|part|cube|of|for|cell|position))* $"
+)
+_REPLACES = re.compile(
+    r" (?:i mean|i meant|we mean|make that|correction|or rather|rather|scratch that|strike that|my mistake|take that back|take it back|sorry|wait , no|no wait|no , wait|misread|misspoke|mistyped|typo|wrong letter|wrong number|to be precise|that is wrong|that was wrong|corrected) "
+)
+_ALSO = re.compile(r" (?:too|also|as well|additionally|another|likewise) ")
+_LOOKED = re.compile(
+    r" (?:compared|compare|comparing|looked|look|looking|checked|check|checking|examined|examining|inspected|inspecting|went|go|zoom|zoomed|see|count|counted|start|starting|verified|sharper|close-up) "
+)
+_VERB = re.compile(
+    r" (?:is|are|was|were|has|have|had|shows?|contains?|appears?|looks?|seems?|holds?|carries|features?|displays?|sits|emits?|remains?|does|do) "
+)
+_MERE = re.compile(
+    r" (?:only|just|merely|simply|nothing but|really|actually|probably)? ?(?:a |an |the |due to (?:the |a )?|caused by (?:the |a )?|from the )(?:\w+ )?(?:shadow|reflection|glare|artefact|artifact|highlight|lighting|light|compression|illusion|camera|fingerprint on the lens|exposure|watermark|jpeg) "
+)
+_CONTRAST_START = re.compile(
+    r"^ (?:but|while|whereas|however|though|although|yet|aber|mais|pero|ma|maar|men|während|tandis|mientras|mentre) "
+)
+_SAME_APPLIES = re.compile(
+    r" (?:the same (?:goes|applies|holds|is true|problem|defect|fault|flaw|thing|is the case|can be said|happened)|so (?:is|are|does|do|has|have)|likewise|ditto|also affects?|too|as (?:is|are|was|were|do|does)) "
+)
+_ELLIPSIS = re.compile(
+    r" (?:show|shows|has|have) none (?:, |: )?$| (?:is|are|does|do|has|have|was|were) not (?:so )?(?:, |: )?$"
+)
+_ORDINALS = (
+    re.compile(r" (?:first|former|1st|one|erste|premier|primero)(?: one)? (?!of )"),
+    re.compile(r" (?:second|2nd|other|zweite|deuxième|segundo)(?: one)? (?!of )"),
+    re.compile(r" (?:third|3rd|dritte|troisième|tercero)(?: one)? "),
+    re.compile(r" (?:fourth|4th|vierte)(?: one)? "),
+)
+_LATTER = re.compile(r" (?:latter|last)(?: one)? ")
+_ZIP = re.compile(
+    r"respectively|in that order|in this order|それぞれ|順に|jeweils|respectivement|respectivamente|rispettivamente|分别"
+)
+
+
+def add_mentions(sentences: Sequence[Sentence], out: Mentions) -> None:
+    """Adds the items of western sentences with their status."""
+    serial = 0
+    previous_cells: list[Item] = []
+    for number, sentence in enumerate(sentences):
+        out.bounds[number] = (sentence.start, sentence.end)
+        if sentence.eastern:
+            continue
+        before: Clause | None = None
+        sofar = " "
+        for clause in sentence.clauses:
+            serial += 1
+            index = sentence.clauses.index(clause)
+            following = sentence.clauses[index + 1] if index + 1 < len(sentence.clauses) else None
+            items = _items(clause, following, number, serial, out)
+            if _ELLIPSIS.search(clause.line) and not any(i.kind == "name" for i in items):
+                # "5U shows a stain, 6U shows none": the clause denies what the one before says
+                differed = any(i.kind == "name" and i.status == "on" and i.clause == serial - 1 for i in out.items)
+                for item in items:
+                    if item.status != "off" or not differed:
+                        item.status, item.flawed = ("off", False) if differed else ("on", True)
+            if before is not None and re.match(r"^ (?:and )?(?:so|as|likewise|also) (?:is|are|does|do|has|have) ", clause.line):
+                if not any(i.kind == "name" for i in items) and any(i.kind == "cells" and i.status == "off" and i.clause == serial - 1 for i in out.items):
+                    for item in items:
+                        item.status, item.flawed = "off", False  # "1U is fine, so is 2U"
+            _except(clause, before, items, out.items, number)
+            _contrast(clause, before, items, out.items, serial)
+            sofar += clause.line
+            if _replace(sofar, items, previous_cells):
+                sofar = " "
+            if not any(i.kind == "cells" for i in items) and _takes_back(clause):
+                for item in previous_cells:
+                    item.status = "off"
+            out.items.extend(items)
+            cells = [i for i in items if i.kind == "cells"]
+            previous_cells = cells or previous_cells
+            before = clause
+
+
+def _items(clause: Clause, following: Clause | None, number: int, serial: int, out: Mentions) -> list[Item]:
+    line = clause.line
+    items: list[Item] = []
+    dead = clause.unreal != "" or clause.withdrawn
+    asserted = False
+    refers = refers_back(clause)
+    for token, at in zip(clause.tokens, clause.offsets, strict=True):
+        if token.text in ("DEF", "UNK"):
+            negated = _negations(line, at - 1, at + len(token.text))
+            alive = not dead and negated is not None and negated % 2 == 0 and not _not_meant(line, at, following)
+            status = "on" if alive and side_at(clause, at - 1) not in ("ref", "both") else "off"
+            asserted = asserted or status == "on"
+            items.append(
+                Item(
+                    "name",
+                    token.start,
+                    token.end,
+                    number,
+                    serial,
+                    status,
+                    name=token.defect,
+                    refers=refers,
+                    brief=len(clause.tokens) <= 4,
+                )
+            )
+    general = "off" if dead else _predicate(clause, bool(items), asserted)
+    valued = not items and following is not None and following.lead in (":", "-", "(") and _bare(clause.line)
+    if (
+        valued
+        and following is not None
+        and not re.search(r" (?:DEF|UNK|LOC) ", following.line)
+        and _fine(following)
+        and general == "on"
+    ):
+        general = "off"
+    marked = {} if items or dead else _states(line)
+    cells: set[str] = set()
+    denied: set[str] = set()
+    for token, at in zip(clause.tokens, clause.offsets, strict=True):
+        if token.place is None or not token.place.cells:
+            continue
+        status = marked.get(at, general)
+        status = "idle" if dead and clause.unreal in ("if", "maybe", "question") else status
+        if status != "off" and side_at(clause, at - 1) == "ref" and not asserted:
+            status = "ref"
+        if _NOT_THIS.search(line[:at]) and not re.search(r" but ", line[:at]):
+            status = "off"
+            if not dead and not clause.line.startswith(" insteadof"):
+                denied |= set(token.place.cells)
+        if re.match(r" LOC , no , (?:the )?(?:\w+ )?(?:at |in |on )?LOC ", line[at - 1 :]):
+            status = "off"
+        if status == "off" and not dead and clause.side != "ref":
+            cells |= set(token.place.cells)
+        flawed = status == "on" and (asserted or _speaks_ill(clause))
+        items.append(
+            Item("cells", token.start, token.end, number, serial, status, cells=token.place.cells, flawed=flawed)
+        )
+    if cells and (_fine(clause) or valued) and not asserted:
+        out.cleared.append((clause.tokens[0].start, frozenset(cells)))
+    if denied:
+        out.cleared.append((clause.tokens[0].start, frozenset(denied)))
+    items.sort(key=lambda i: i.start)
+    return items
+
+
+_STATE = re.compile(rf" (LOC|{lx.PASS_WORDS}|{lx.FAIL_WORDS})(?= )")
+
+
+def _states(line: str) -> dict[int, str]:
+    """Cells between words of judgement ("NG 2U NG 3U OK 4U", "1U ok 2U ng"): each by its own word."""
+    found = [(m.start(1), m[1]) for m in _STATE.finditer(line)]
+    states = [w for _, w in found if w != "LOC"]
+    if len(states) < 2 or len(states) == len(found) or _VERB.search(line):
+        return {}
+    step = -1 if found[0][1] != "LOC" else 1
+    out: dict[int, str] = {}
+    for index, (at, word) in enumerate(found):
+        if word == "LOC":
+            k = index
+            while 0 <= k < len(found) and found[k][1] == "LOC":
+                k += step
+            if 0 <= k < len(found):
+                out[at] = "on" if re.fullmatch(lx.FAIL_WORDS, found[k][1]) else "off"
+    return out
+
+
+def _bare(line: str) -> bool:
+    return all(
+        w
+        in ("LOC", "LINE", ",", "and", "&", ":", "=", "position", "cell", "at", "in", "the", "on", "no", ".", "number")
+        for w in line.split()
+    )
+
+
+def _not_meant(line: str, at: int, following: Clause | None) -> bool:
+    """A name in the camera's or the table's description, or only looked for."""
+    head, tail = line[:at], line[at + 3 :]
+    if re.match(
+        r" (?:of|in|by) the (?:camera|photo|photos|picture|pictures|image|images|view|viewpoint|shot|light|lamp|table|lens|photographer)(?! \w+ (?:is|was) DEF)",
+        tail,
+    ) and re.match(r" of", tail):
+        return True
+    if re.search(
+        r"(?<! in the lower)(?<! in the bottom)(?<! in the second)(?<! in the upper)(?<! in the top)(?<! in this)(?<! in the)(?<! of the lower) (?:camera|photo|photos|picture|pictures|photograph|viewpoint|shot|light source|lens|tripod|lamp)(?: (?:is|was|has been|were|are|seems|slightly|a|bit|little|itself))+ $",
+        head,
+    ):
+        return True
+    if re.match(r" (?:my|our) (?:attention|gaze|focus)", tail):
+        return True
+    if following is not None and re.search(
+        r" there (?:is|are) (?:one|two|three|four|five|six|several|some|\d|a|an) ", following.line
+    ):
+        return False
+    if re.match(
+        r" (?:and|but|,) (?:i |we )?(?:found|discovered|noticed|saw|there is|detected) (?!none|no |nothing|not )", tail
+    ):
+        return False
+    return (
+        re.search(
+            r" (?:look(?:ed|ing)? for|search(?:ed|ing)? for|check(?:ed|ing)? for|watch(?:ed|ing)? for|ask(?:ed)? (?:about|for)|prone to|resistant to|because of possible|test(?:ed|ing)? for|type of|kinds? of|against|most common complaint|definition of|called|risk of|prevent(?:s|ed|ing)?|avoid(?:s|ed|ing)?) (?:(?:\w+ ){0,2}|(?:\w+ ){0,3}(?:that|which) (?:is|are|was|were) )$",
+            head,
+        )
+        is not None
+        and re.search(r" (?:so - called|called) $", head) is None
+    )
+
+
+_AS_PREDICATE = frozenset(
+    "right fine good clean straight present regular sound complete similar normal perfect proper correct unchanged pass passes match".split()
+)
+_AFTER_PREDICATE = re.compile(
+    r"^(?: $| (?:,|\.|:|LOC|LINE|and|or|but|as|too|there|like|in|at|on|to|also|again|here|for|with|compared|comparedto|order|condition|place|places|position|positions|colou?r|size|shape|way|angle|orientation|one|ones|enough|everywhere|now|so|than|from|by|of|throughout|both|there|is|are|the|it|they|when|while|because|since|part|product|cube|state) )"
+)
+
+
+def _fine_words(line: str) -> list[re.Match[str]]:
+    """The words that call something fine, without "to the right", "a fine line" or "there is"."""
+    return [m for m in _FINE.finditer(line) if _is_predicate(line, m)]
+
+
+def _is_predicate(line: str, m: re.Match[str]) -> bool:
+    head, tail = line[: m.start() + 1], line[m.end(1) :]
+    if m[1] == "there":
+        return (
+            re.search(r" (?:is|are|was) $", head) is not None
+            and re.match(r" (?:,|$|too|as|and|but|now|also)", tail) is not None
+        )
+    if m[1] not in _AS_PREDICATE:
+        return True
+    if m[1] == "right" and re.search(r" (?:to|on|at|from|towards|of) (?:the |its )?$", head):
+        return re.match(r" (?:place|position|colou?r|angle|spot|way)", tail) is not None
+    return _AFTER_PREDICATE.match(tail) is not None
+
+
+def _fine(clause: Clause) -> bool:
+    for m in _fine_words(clause.line):
+        if _SHOULD.search(clause.line[: m.start() + 1]):
+            continue
+        negated = _negations(clause.line, m.start(1) - 1, m.end(1))
+        if negated is not None and negated % 2 == 0:
+            return True
+    return False
+
+
+def _predicate(clause: Clause, has_names: bool, asserted: bool) -> str:
+    """What a clause says of its cells: "on" they differ, "off" they do not, "neutral" neither."""
+    line = clause.line
+    if asserted:
+        same = _SAME_WORD.search(line)
+        if (
+            same is not None
+            and (_negations(line, same.start(), same.end()) or 0) % 2 == 0
+            and (any(n in ("cref", "ref", "both") for _, n in clause.sides))
+        ):
+            return "off"
+        return "on"
+    fine = unfine = False
+    for m in _fine_words(line):
+        if _SHOULD.search(line[: m.start() + 1]):
+            continue
+        negated = _negations(line, m.start(1) - 1, m.end(1))
+        if negated is None:
+            return "off"
+        fine, unfine = fine or negated % 2 == 0, unfine or negated % 2 == 1
+    if unfine:
+        return "on"
+    differs = False
+    for m in _DIFFERS.finditer(line):
+        negated = _negations(line, m.start(1) - 1, m.end(1))
+        if negated is None:
+            return "off"
+        if negated % 2:
+            fine = True
+        else:
+            differs = True
+    if differs and not (fine and _SAME_WORD.search(line)):
+        return "on"
+    if fine:
+        return "off"
+    if has_names:
+        return "off"
+    if clause.side == "both" or any(n == "both" for _, n in clause.sides):
+        return "off"
+    if _LOOKED.search(line) or _VERB.search(line):
+        return "neutral"
+    return "on"
+
+
+def _speaks_ill(clause: Clause) -> bool:
+    line = clause.line
+    return any((_negations(line, m.start(1) - 1, m.end(1)) or 0) % 2 == 0 for m in _DIFFERS.finditer(line)) or any(
+        (_negations(line, m.start(1) - 1, m.end(1)) or 0) % 2 == 1 for m in _fine_words(line)
+    )
+
+
+def _except(clause: Clause, before: Clause | None, items: list[Item], earlier: list[Item], number: int) -> None:
+    """Cells after "except" are what the rest of the sentence is not."""
+    m = re.search(
+        r" except (?:(?:the|for|at|in|of|one|ones|cubes?|parts?|cells?|position|positions|those|that) )*LOC ",
+        clause.line,
+    )
+    if m is None or clause.unreal or clause.withdrawn:
+        return
+    names_on = any(i.kind == "name" and i.status == "on" for i in earlier if i.sentence == number)
+    cells = [i for i in items if i.kind == "cells"]
+    if names_on and any(i.kind == "cells" and i.status == "on" for i in earlier if i.sentence == number):
+        left_out = {c for i in cells for c in i.cells}
+        for item in earlier:
+            if item.sentence == number and item.kind == "cells":
+                item.cells = tuple(c for c in item.cells if c not in left_out)
+        for item in cells:
+            item.status = "off"
+        return
+    for item in cells:
+        item.status, item.flawed = "on", True
+
+
+def _contrast(clause: Clause, before: Clause | None, items: list[Item], earlier: list[Item], serial: int) -> None:
+    """ "The top has a cube at 4C; the bottom has none": the cell of the reference's clause is where the two differ."""
+    if before is None or clause.unreal or clause.withdrawn or any(i.kind == "cells" for i in items):
+        return
+    soft = [
+        i
+        for i in earlier
+        if i.kind == "cells"
+        and i.status in ("ref", "neutral", "off")
+        and i.clause == serial - 1
+        and not before.unreal
+        and not before.withdrawn
+    ]
+    if re.match(r"^ (?:but|sondern|sino|instead|rather|it is|they are|it has|it was) ", clause.line) and any(
+        i.kind == "name" and i.status == "on" for i in items
+    ):
+        for item in earlier:
+            if item.kind == "cells" and item.clause == serial - 1 and item.status == "off" and not _fine(before):
+                item.status, item.flawed = "on", True
+    if not soft or clause.side == "ref" and not any(n == "test" for _, n in clause.sides):
+        return
+    speaks_of_test = clause.side == "test" or any(n == "test" for _, n in clause.sides)
+    contrast = (
+        _CONTRAST_START.match(clause.line) is not None or clause.lead == "-" or clause.lead == "," or before.sides
+    )
+    if not (contrast and (speaks_of_test or before.side == "ref" or any(n == "ref" for _, n in before.sides))):
+        return
+    if not (speaks_of_test or any(i.status == "on" for i in items)):
+        return
+    if _fine(clause) or any(_SAME_WORD.finditer(clause.line)):
+        return
+    for item in soft:
+        item.status, item.flawed = "on", True
+
+
+def _replace(sofar: str, items: list[Item], previous: list[Item]) -> bool:
+    """ "The tile at 6U, sorry, I mean 6C": the new cells take the place of the last ones."""
+    cells = [i for i in items if i.kind == "cells" and i.status in ("on", "neutral")]
+    corrects = _REPLACES.search(sofar) is not None or re.match(r"^ +no , (?:it|that|this|i) ", sofar) is not None
+    if not cells or not corrects or _ALSO.search(sofar) or not previous:
+        return False
+    for item in previous:
+        item.status = "replaced"
+    for item in cells:
+        item.status = "on"
+    return True
+
+
+def _takes_back(clause: Clause) -> bool:
+    if clause.unreal:
+        return False
+    line = clause.line
+    pronoun = (
+        re.match(
+            r"^ (?:(?:but|and|however|actually|in fact|yet|so|no|wait|hmm|,|:) )*(?:\w+ \w+ , )?(?:it|this|that|they|these|those) ",
+            line,
+        )
+        is not None
+    )
+    if _MERE.search(line) and pronoun:
+        return True
+    return (
+        pronoun
+        and lx.RETRACTS.search(line) is not None
+        and _fine(clause)
+        and not re.search(r" (?:others?|rest|remaining|else) ", line)
+    )
+
+
+# ---------------------------------------------------------------- pairing
+
+
+def pair(mentions: Mentions) -> list[Found]:
+    """Pairs names with cells and gives the findings in reading order."""
+    live = [i for i in mentions.items if i.status in ("on", "neutral", "replaced")]
+    waiting_cells: list[Item] = []
+    waiting_names: list[Item] = []
+    last_names: list[Item] = []
+    last_cells: list[Item] = []
+    by_sentence: dict[int, list[Item]] = {}
+    for item in sorted(live, key=lambda i: (i.sentence, i.start)):
+        by_sentence.setdefault(item.sentence, []).append(item)
+    last = -9
+    last_only_cells = False
+    # Cells of an open question or condition assert nothing, but "it is dirty" may be about them.
+    idle: dict[int, list[Item]] = {}
+    for item in mentions.items:
+        if item.status == "idle" and item.kind == "cells":
+            idle.setdefault(item.sentence, []).append(item)
+    for number, items in by_sentence.items():
+        begin, stop = mentions.bounds[number]
+        text = mentions.text[begin:stop]
+        cells = [i for i in items if i.kind == "cells"]
+        names = [i for i in items if i.kind == "name"]
+        near = number - last <= 2
+        if cells and names:
+            _pair_sentence(items, text, mentions)
+        elif names and near:
+            if len(last_cells) > 1 and _by_ordinal(names, last_cells, text, begin):
+                pass
+            elif waiting_cells:
+                _join(waiting_cells, names, text)
+        if names and not cells and number - 1 in idle and all(n.refers and not n.claimed for n in names):
+            for item in idle[number - 1]:
+                item.status = "on"
+            live.extend(idle[number - 1])
+            _join(idle[number - 1], names, text)
+        elif cells and not names and near and (sure := [n for n in waiting_names if n.name is not None or n.brief]):
+            _join(cells, sure, text)
+        elif cells and not names and near and _SAME_APPLIES.search(" " + text.lower() + " ") and last_names:
+            for cell in cells:
+                cell.names.extend(last_names)
+        if cells and names and near and waiting_names and any(not c.claimed and not c.names for c in cells):
+            _join([c for c in cells if not c.names], [n for n in waiting_names if not n.claimed], text)
+        if names:
+            rest = [n for n in names if not n.claimed]
+            waiting_names = rest
+            last_names = names
+        elif cells:
+            waiting_names = [n for n in waiting_names if not n.claimed]
+        if cells:
+            listed = not names and number - last == 1 and last_only_cells
+            waiting_cells = [*(waiting_cells if listed else []), *(c for c in cells if not c.names)]
+            last_cells = cells
+        elif names:
+            waiting_cells = [c for c in waiting_cells if not c.names]
+        last_only_cells = bool(cells) and not names
+        last = number
+    _inherit_replaced(live)
+    return _collect(mentions, live)
+
+
+def _by_ordinal(names: list[Item], cells: list[Item], text: str, begin: int) -> bool:
+    """ "The first is missing, the second is rotated" after a list of cells; `text` begins at `begin` of the plain text."""
+    flat = [(item, c) for item in cells for c in item.cells]
+    if len(flat) != len(cells):
+        return False
+    done = False
+    cursor = begin
+    for name in names:
+        words = " " + re.sub(r"\W+", " ", text[cursor - begin : name.start - begin].lower()) + " "
+        cursor = name.end
+        index = next((k for k, pattern in enumerate(_ORDINALS) if pattern.search(words) and k < len(cells)), None)
+        if index is None and _LATTER.search(words):
+            index = len(cells) - 1
+        if index is not None:
+            cells[index].names.append(name)
+            name.claimed = done = True
+    return done
+
+
+def _join(cells: list[Item], names: list[Item], text: str) -> None:
+    """Pairs leftover cells with leftover names: one with all, or one by one where the numbers are equal."""
+    if not names or not cells:
+        return
+    flat = sum(len(c.cells) for c in cells)
+    if len(names) == len(cells) > 1:
+        for cell, name in zip(cells, names, strict=True):
+            cell.names.append(name)
+            name.claimed = True
+    elif len(names) == 1 or len(cells) == 1 or flat == 1:
+        for cell in cells:
+            cell.names.extend(names)
+        for name in names:
+            name.claimed = True
+
+
+def _pair_sentence(items: list[Item], text: str, mentions: Mentions) -> None:
+    """Pairs within a sentence at the lowest total cost (dynamic programming over the runs of cells between names)."""
+    cells = [i for i in items if i.kind == "cells"]
+    names = [i for i in items if i.kind == "name"]
+    base = mentions.text
+    groups: list[list[Item]] = []  # names joined by "and" or commas share their cells
+    for item in items:
+        if item.kind == "name":
+            if (
+                groups
+                and groups[-1][-1] is _previous(items, item)
+                and _listed(base[groups[-1][-1].end : item.start])
+                and item.clause == groups[-1][-1].clause
+            ):
+                groups[-1].append(item)
+            else:
+                groups.append([item])
+    if len(groups) == 1 and len(cells) == len(names) > 1 and (_ZIP.search(text.lower()) or _two_labels(base, items)):
+        _join(cells, names, text)
+        return
+    runs: list[list[Item]] = []
+    cursor = 0
+    for group in groups:
+        run = [c for c in cells[cursor:] if c.start < group[0].start]
+        runs.append(run)
+        cursor += len(run)
+    runs.append(cells[cursor:])
+    best: dict[bool, tuple[float, list[tuple[int, int]]]] = {False: (0.0, [])}
+    # runs[k] lies between groups[k-1] and groups[k]: its first t cells go left, its last u cells go right.
+    for k, run in enumerate(runs):
+        following: dict[bool, tuple[float, list[tuple[int, int]]]] = {}
+        n = len(run)
+        for had, (cost, picks) in best.items():
+            for t in range(0, n + 1 if k else 1):
+                for u in range(0, n - t + 1 if k < len(groups) else 1):
+                    price = cost + 1.6 * (n - t - u)
+                    if t:
+                        price += _cost(base, groups[k - 1][-1], run[:t], forward=True) + (1.5 if had else 0.0)
+                    elif k and not had:
+                        price += 3.0 if any(n.name is not None for n in groups[k - 1]) else 0.5
+                    if u:
+                        price += _cost(base, groups[k][0], run[n - u :], forward=False)
+                    key = u > 0
+                    if key not in following or price < following[key][0]:
+                        following[key] = (price, [*picks, (t, u)])
+        best = following
+    _, picks = min(best.values(), key=lambda b: b[0])
+    for k, (t, u) in enumerate(picks):
+        run = runs[k]
+        for cell in run[:t]:
+            _bind(cell, groups[k - 1])
+        for cell in run[len(run) - u :] if u else []:
+            _bind(cell, groups[k])
+    inherited = False
+    for cell in cells:
+        # "1U is missing; ditto 1C and 1D"
+        index = next(k for k, i in enumerate(items) if i is cell)
+        after_cell = bool(index) and items[index - 1].kind == "cells"
+        if inherited and after_cell and not cell.names and _listed(base[items[index - 1].end : cell.start]):
+            cell.names = list(items[index - 1].names)
+            continue
+        inherited = False
+        if (
+            not cell.names
+            and index
+            and _SAME_APPLIES.search(" " + re.sub(r"\W+", " ", base[items[index - 1].end : cell.start].lower()) + " ")
+        ):
+            inherited = True
+            earlier = [i for i in items[:index] if i.kind == "name" and i.claimed]
+            cell.names = list(
+                next((c.names for c in reversed(cells) if c.start < cell.start and c.names), earlier[-1:])
+            )
+    for group, before in zip(groups[1:], groups, strict=False):
+        # "5C is tilted, that is, rotated": a name left over goes with the one before it.
+        near = group[0].clause == before[-1].clause or group[0].refers
+        if near and not any(n.claimed for n in group) and not group[0].unclear:
+            for cell in cells:
+                if any(n is before[0] for n in cell.names):
+                    _bind(cell, group)
+    if any(c.names for c in cells):
+        for group in groups:
+            for name in group:
+                if name.unclear and not name.claimed:
+                    name.status = "off"
+
+
+def _bind(cell: Item, group: Sequence[Item]) -> None:
+    cell.names.extend(group)
+    for name in group:
+        name.claimed = True
+
+
+def _previous(items: Sequence[Item], item: Item) -> Item | None:
+    index = next(k for k, i in enumerate(items) if i is item)
+    return items[index - 1] if index else None
+
+
+def _listed(between: str) -> bool:
+    return (
+        re.fullmatch(
+            r"\W*(?:(?:and|or|und|et|y|e|also|even|partly|slightly|it|is|both|a|an|with|plus|as well as|has|some)\W+){0,3}|[\W]*(?:や|と|および|かつ|、)\W*",
+            between.lower(),
+        )
+        is not None
+    )
+
+
+def _two_labels(base: str, items: Sequence[Item]) -> bool:
+    """ "Location: 3C, 5U, Defect: missing, chipped": all cells, then all names, with a label between."""
+    kinds = [i.kind for i in items]
+    turn = kinds.index("name") if kinds[0] == "cells" else kinds.index("cells")
+    if turn == 0 or len(set(kinds[:turn])) != 1 or len(set(kinds[turn:])) != 1:
+        return False
+    return (
+        re.search(
+            r"[A-Za-z\u3040-\u9fff]{2,}\W{0,2}(?:[:=]|\bis\b|\bare\b|は)\W*$",
+            base[items[turn - 1].end : items[turn].start],
+        )
+        is not None
+    )
+
+
+def _cost(base: str, name: Item, run: Sequence[Item], forward: bool) -> float:
+    """The price of binding a name to the cells before it (forward False) or after it (forward True)."""
+    near = run[0] if forward else run[-1]
+    between = (base[name.end : near.start] if forward else base[near.end : name.start]).lower()
+    clauses = abs(name.clause - near.clause)
+    price = 0.0
+    if forward:
+        if re.fullmatch(r"[^\w]{0,4}", between):
+            price += 0.3 if "," not in between and ";" not in between and ")" not in between else 1.0
+        elif re.search(
+            r"\b(?:at|in|on|of|near|position|positions|cells?|location|locations|for|namely|bei|an|en|em|a|op|in)\W{0,3}(?:the )?(?:\w+ )?\W{0,3}$",
+            between,
+        ):
+            price += 0.5 + 0.04 * len(between.split())
+        else:
+            price += 0.9 + 0.04 * len(between.split())
+        price += 0.7 * len(re.findall(r",|\band\b|\bwhile\b|;|、", between)) + 0.45 * max(0, clauses)
+        if re.search(r"\bis\b|\bare\b", between) and not re.search(
+            r"(?:location|position|place|cell|cells|where|which|it|they) (?:is|are)\W", between
+        ):
+            price += 0.6
+    else:
+        price += 0.35 + 0.02 * len(between.split())
+        if re.fullmatch(
+            r"\W{0,4}(?:(?:is|are|was|were|has|have|has been|got|looks|appears|seems)\b.{0,30})?", between
+        ) or re.fullmatch(r"(?:の[^、。]{0,14})?[がはにもで]?", between):
+            price -= 0.1
+        price += (
+            0.6 * len(re.findall(r"(?:\band\b|;)(?=.*\b(?:a|an|the|there)\b)", between))
+            + 0.3 * len(re.findall(r",|、", between))
+            + 0.3 * clauses
+        )
+        if re.search(r"\band (?:a|an|there|some|two|one)\b", between):
+            price += 0.8
+        singular = re.match(r"[^,;]*?\b(is|has|was|shows|looks)\b", between) is not None
+        plural = re.match(r"[^,;]*?\b(are|have|were|show|look)\b", between) is not None
+        if singular and len(run) > 1:
+            price += 0.4
+        if plural and len(run) == 1 and len(near.cells) == 1:
+            price += 0.2
+    for first, second in zip(run, run[1:], strict=False):
+        gap = base[first.end : second.start].lower()
+        price += 0.0 if len(gap.split()) <= 6 and not re.search(r"[;.]", gap) else 0.7
+        price += 0.5 * abs(first.clause - second.clause)
+    return price
+
+
+def _inherit_replaced(live: Sequence[Item]) -> None:
+    pending: list[Item] = []
+    for item in sorted((i for i in live if i.kind == "cells"), key=lambda i: i.start):
+        if item.status == "replaced":
+            pending = item.names or pending
+        elif pending and not item.names:
+            item.names = list(pending)
+            pending = []
+        else:
+            pending = []
+
+
+def _collect(mentions: Mentions, live: Sequence[Item]) -> list[Found]:
+    cells = [i for i in live if i.kind == "cells" and i.status in ("on", "neutral")]
+    firm = [i for i in cells if i.status == "on" or any(n.name is not None or n.status == "on" for n in i.names)]
+    chosen = firm or cells
+    out: list[Found] = []
+    seen: set[tuple[str | None, str | None]] = set()
+    for item in chosen:
+        for cell in item.cells:
+            if any(at > item.start and cell in fine for at, fine in mentions.cleared):
+                continue
+            known = [n for n in item.names if n.name is not None]
+            for name in known or [None]:
+                key = (cell, name.name if name else None)
+                if key in seen:
+                    continue
+                seen.add(key)
+                spans: list[tuple[Literal["location", "defect"], int, int]] = [("location", item.start, item.end)]
+                if name is not None:
+                    spans.append(("defect", name.start, name.end))
+                flawed = item.flawed or bool(item.names)
+                out.append(Found(Finding(cell, key[1]), tuple(spans), flawed))
+    named = {f.finding.location for f in out if f.finding.defect is not None}
+    out = [f for f in out if f.finding.defect is not None or f.finding.location not in named]
+    located = {f.finding.defect for f in out}
+    for item in live:
+        if (
+            item.kind == "name"
+            and item.status == "on"
+            and item.name is not None
+            and not item.claimed
+            and item.name not in located
+        ):
+            if (None, item.name) in seen:
+                continue
+            seen.add((None, item.name))
+            out.append(Found(Finding(None, item.name), (("defect", item.start, item.end),)))
+    return out
