@@ -129,15 +129,19 @@ def to_record(
 
 
 def _picture(value: Any, folder: Path | None) -> bytes | None:
-    """The encoded bytes; a path is read where the source is local."""
+    """The encoded bytes. A text is a path beside a local source; a Hub's text columns are never taken for paths here."""
     if isinstance(value, Mapping):
-        return value["bytes"] if value.get("bytes") is not None else _picture(value.get("path"), folder)
+        if value.get("bytes") is not None:
+            return bytes(value["bytes"])
+        return _file(Path(value["path"]), folder) if value.get("path") else None
     if isinstance(value, bytes):
         return value
-    if isinstance(value, str) and value and folder is not None:
-        path = folder / value  # an absolute path stays itself
-        return path.read_bytes() if path.is_file() else None
-    return None
+    return _file(Path(value), folder) if isinstance(value, str) and value and folder is not None else None
+
+
+def _file(path: Path, folder: Path | None) -> bytes | None:
+    found = path if folder is None else folder / path  # an absolute path stays itself
+    return found.read_bytes() if found.is_file() else None
 
 
 def _text(value: Any) -> str | None:
