@@ -129,7 +129,7 @@ def to_record(
 
 
 def _picture(value: Any, folder: Path | None) -> bytes | None:
-    """The encoded bytes. A text is a path beside a local source; a Hub's text columns are never taken for paths here."""
+    """The encoded bytes. A text is a path beside a local source; a Hub's texts are never taken for paths here."""
     if isinstance(value, Mapping):
         if value.get("bytes") is not None:
             return bytes(value["bytes"])

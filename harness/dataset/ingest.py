@@ -17,7 +17,7 @@ from harness.dataset.fingerprint import fingerprint_many, sample_id
 from harness.dataset.pool import Pool, PoolIndex, PoolRecord, PoolTruth, utc_now
 from harness.dataset.sources import Source
 from harness.dataset.split import SPLIT_ROLES, TEST_SHARE, PoolRole, hashed_role
-from harness.parse import PARSER_VERSION, UnreadTruth, canonical_defect, read_truth
+from harness.parse import PARSER_VERSION, UnreadTruth, canonical_defect, parse_answer, read_truth
 from harness.records import Grid, SourceRecord, Truth, Vocabulary
 
 
@@ -158,12 +158,20 @@ def declared_names(rows: Iterable[Row], vocabulary: Vocabulary) -> dict[str, tup
 
 
 def read_rows(rows: Iterable[Row], vocabulary: Vocabulary, grid: Grid) -> list[ReadRow]:
-    """Read the truth of each row: from its columns where it has them, else from its reference answer."""
+    """Read the truth of each row: from its columns where it has them, else from its reference answer.
+
+    A row whose columns and answer state opposite verdicts has no truth: training would teach the one, scoring go by
+    the other.
+    """
     read: list[ReadRow] = []
     for row in rows:
         truth = read_truth(row.verdict, row.locations, row.defects, row.answer, vocabulary, grid)
         if isinstance(truth, UnreadTruth):
-            read.append(ReadRow(row, None, truth.reason))
+            read.append(ReadRow(row, None, f"{truth.reason.replace('_', ' ')}: {truth.detail}"))
+            continue
+        said = parse_answer(row.answer, vocabulary, grid).verdict
+        if row.verdict is not None and said is not None and said != truth.verdict:
+            read.append(ReadRow(row, None, f"the columns say {truth.verdict}, the answer says {said}"))
         else:
             read.append(ReadRow(row, truth, ""))
     return read

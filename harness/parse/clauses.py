@@ -182,7 +182,7 @@ _S_IS = frozenset("it that there here what he she where everything nothing somet
 
 _IDIOMS_TEXT = """
 no longer=not|anything but=not|far from=not|by no means=not|in no way=not|nowhere near=not|not in any way=not|less than=not
-no doubt=|no denying that=|no denying=|no getting around the fact that=|without doubt=|without any doubt=|without a doubt=|beyond doubt=|beyond any doubt=|no question=|without question=
+no doubt=|no hesitation=|without hesitation=|not hesitate=|not hesitating=|no qualms=|no scruples=|no reservation=|no reservations=|without reservation=|without reservations=|no trouble in=|no difficulty in=|no problem in=|no problem with calling=calling|no objection to=|no objections to=|nothing against=|no choice but=|no option but=|no alternative but=|not help but=|not but=|no other choice but=|no two ways about it=|nothing prevents=|not stop me from=|no denying that=|no denying=|no getting around the fact that=|without doubt=|without any doubt=|without a doubt=|beyond doubt=|beyond any doubt=|no question=|without question=
 not only=|not just=|not merely=|no wonder=|no matter=whatever|no less=|no sooner=|nothing but=|nothing other than=|none other than=
 failed to see=not see|fail to see=not see|failed to find=not find|fail to find=not find|failed to detect=not find|fails to find=not find
 fail to detect=not find|fail to spot=not find|failed to spot=not find|fail to notice=not find|failed to notice=not find|fail to discover=not find
@@ -265,7 +265,10 @@ def _idioms(raw: list[Token]) -> list[Token]:
     i = 0
     while i < len(raw):
         for pattern, replacement in _IDIOMS.get(raw[i].text, ()):
-            if len(pattern) <= len(raw) - i and all(raw[i + k].text == w for k, w in enumerate(pattern)):
+            placed = (
+                replacement == ("inplace",) and i + len(pattern) < len(raw) and raw[i + len(pattern)].place is not None
+            )
+            if not placed and len(pattern) <= len(raw) - i and all(raw[i + k].text == w for k, w in enumerate(pattern)):
                 first, last = raw[i].start, raw[i + len(pattern) - 1].end
                 out.extend(Token(w, first, last) for w in replacement)
                 i += len(pattern)

@@ -21,7 +21,7 @@ _WORD = re.compile(r"[^\W_]+")
 # Words with an everyday meaning beside the defect's.
 AMBIGUOUS = frozenset(
     "open opens opened opening short shorts copper coppers chip chips spur spurs offset offsets shift shifts bubble bubbles void voids "
-    "crack cracks bent loose extra wrong lift lifted foreign reversed color burr gap hole holes split cut dirt dust line lines "
+    "crack cracks bent loose extra wrong lift lifted foreign reversed color burr gap hole holes split cut dust line lines "
     "broken spot spots mark marks swap swapped excess bridge bridges fold folded rough".split()
 )
 _FUNCTION_WORDS = frozenset(
@@ -31,7 +31,7 @@ _FUNCTION_WORDS = frozenset(
     "under over around through into onto up out off due visible seen found detected observed present defect defects fault "
     "faults error errors flaw flaws failure failures circuit circuits type instead compared relative respectively again "
     "here's there's i we you they he she although though however therefore hence thus because appears appear exists exist "
-    "occurs occurred caused causing making makes makes".split()
+    "occurs occurred covers spoils connects links joins bridges touches sticks extends runs lies sits grows protrudes affects disfigures catches mars shows stands remains seems caused causing making makes makes".split()
 )
 
 
@@ -280,7 +280,12 @@ def _is_a_name(words: Sequence[str], first: int, last: int) -> bool:
         and earlier in ("in", "of", "on", "into", "through", "from", "under", "around")
     ):
         return False
-    if word == "copper" and (first == 0 or before == ":") and after in ("is", "has", "conducts", "was") and "LOC" not in words:
+    if (
+        word == "copper"
+        and (first == 0 or before == ":")
+        and after in ("is", "has", "conducts", "was")
+        and "LOC" not in words
+    ):
         return False
     if word == "copper" and before in ("the", "bare", "red") and after in ("is", "of", "has", "shines", "on"):
         return False

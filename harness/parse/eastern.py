@@ -211,7 +211,7 @@ def _parts(text: str, offset: int) -> list[_Part]:
     """Stretches between commas; a stretch that only names a topic or lists cells goes with the next one."""
     parts: list[_Part] = []
     begin = 0
-    for m in re.finditer(r"[、,;|()\n]|(?:ですが|ますが|したが|せんが)(?=[^、,])|\s[-—]\s| -> ", text + "、"):
+    for m in re.finditer(r"[、,;|()\n]|(?:ですが|ますが|したが|せんが)(?=[^、,])|\s[-—]\s|\s+(?=[A-Za-z0-9]{2,3}\s?:)| -> ", text + "、"):
         stop = m.end() if not m.group().startswith(("で", "ま", "し", "せ")) else m.end()
         piece = text[begin:stop]
         head = text[begin : m.start()]

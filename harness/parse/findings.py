@@ -134,8 +134,12 @@ def add_mentions(sentences: Sequence[Sentence], out: Mentions) -> None:
                 for item in items:
                     if item.status != "off" or not differed:
                         item.status, item.flawed = ("off", False) if differed else ("on", True)
-            if before is not None and re.match(r"^ (?:and )?(?:so|as|likewise|also) (?:is|are|does|do|has|have) ", clause.line):
-                if not any(i.kind == "name" for i in items) and any(i.kind == "cells" and i.status == "off" and i.clause == serial - 1 for i in out.items):
+            if before is not None and re.match(
+                r"^ (?:and )?(?:so|as|likewise|also) (?:is|are|does|do|has|have) ", clause.line
+            ):
+                if not any(i.kind == "name" for i in items) and any(
+                    i.kind == "cells" and i.status == "off" and i.clause == serial - 1 for i in out.items
+                ):
                     for item in items:
                         item.status, item.flawed = "off", False  # "1U is fine, so is 2U"
             _except(clause, before, items, out.items, number)
@@ -201,7 +205,7 @@ def _items(clause: Clause, following: Clause | None, number: int, serial: int, o
             status = "off"
             if not dead and not clause.line.startswith(" insteadof"):
                 denied |= set(token.place.cells)
-        if re.match(r" LOC , no , (?:the )?(?:\w+ )?(?:at |in |on )?LOC ", line[at - 1 :]):
+        if re.match(r" LOC , no , (?:\w+ ){0,4}LOC ", line[at - 1 :]):
             status = "off"
         if status == "off" and not dead and clause.side != "ref":
             cells |= set(token.place.cells)
@@ -656,7 +660,7 @@ def _previous(items: Sequence[Item], item: Item) -> Item | None:
 def _listed(between: str) -> bool:
     return (
         re.fullmatch(
-            r"\W*(?:(?:and|or|und|et|y|e|also|even|partly|slightly|it|is|both|a|an|with|plus|as well as|has|some)\W+){0,3}|[\W]*(?:や|と|および|かつ|、)\W*",
+            r"\W*(?:(?:and|or|und|et|y|e|also|even|position|cell|positions|cells|partly|slightly|it|is|both|a|an|with|plus|as well as|has|some)\W+){0,3}|[\W]*(?:や|と|および|かつ|、)\W*",
             between.lower(),
         )
         is not None

@@ -162,6 +162,7 @@ COMPARING = re.compile(
     r" (?:as|than|like|unlike|to|(?:identical|agree|agrees|agreed|coincide|coincides|compare|compared|comparison|consistent|match|matches|matched|accordance|line|conformity|tallies|comparing \w+(?: \w+){0,4}) with|from|against|comparedto|comparing|matches|match|matching|equals|resembles|wie|als|comme|como|come|zu|mit|zum|con|al|met|"
     r"requirements of|standard of|criteria of|quality of|level of|condition of|specification of|appearance of|requirements for|criteria for) "
     r"(?:(?:the|a|an|that|those|these|its|one|ones|of|in|on|at|shown|seen|what|is|der|dem|das|die|le|la|el|il|lo|o|het|de|our|this|known|visible|part|parts|cube|cubes|which|are|was|were|to|seen|there) ){0,5}$"
+    r"| (?:than|unlike) (?:[^\s,]+ ){0,6}$"
 )
 
 # ---------------------------------------------------------------- how it is meant
@@ -197,7 +198,7 @@ INSTRUCTION = re.compile(
     r"(?:(?:compare|explain|evaluate|describe|provide|choose|select|classify|ignore|specify|mention|decide|determine|assess|please|judge whether|check whether|find (?:the|any|all|out) |"
     r"(?:answer|respond|reply|write|print|return|output|say|state|tell|name|list|give|report) (?:with|by|in|only|the|a|an|me|us|either|using|whether|yes|exactly|one|if|your|its|any|all|every)) )(?!(?::|=|-|is|are|was) )"
     rf"| you (?:should|must|have to|need to|are to|are asked to|will|are going to) (?:\w+ )?{_TELL} | your (?:task|job|answer should|answer must|response should|response must) "
-    r"| (?:task|question|instruction|instructions|prompt|goal|aim|job|assignment|request) (?:is|was|asks|asked|says|reads|requires|wants|states) | (?:am|are|was|were|been) (?:asked|told|instructed|requested|supposed|given) | asks (?:me|us|for|to|whether) | asked (?:me|us) "
+    r"| (?:task|question|instruction|instructions|prompt|goal|aim|job|assignment|request) (?:is|was|asks|asked|says|reads|requires|wants|states) | (?:i|we|you) (?:am|are|was|were|have been|had been) (?:asked|told|instructed|requested|supposed|given) | asks (?:me|us|for|to|whether) | asked (?:me|us) "
     r"| (?:options|choices|possible (?:answers|results|verdicts|outcomes)|allowed (?:answers|values)|answer|verdict|result|outcome|decision|output) (?:is|are|can be|must be|should be|may be|has to be|will be) (?:either|one of|limited|given as) "
 )
 EXAMPLE = re.compile(

@@ -148,7 +148,10 @@ class LocationFinder:
         cols = rf"{_COLUMN}"
         link = rf"(?:{_RANGE}|{_AND})(?:the )?(?:{cols}\s?)?"
         rlink = rf"(?:{_RANGE}|{_AND})(?:the )?(?:{_ROW}\s?)?"
-        numlist = rf"{num}(?:{link}{num}){{0,10}}"
+        digit = rf"(?:{edge}(?:#|no\.?\s|number\s)?{c}{stop})"
+        digits = rf"{digit}(?:{link}{digit}){{0,10}}"
+        spelled = rf"{edge}(?:{word}){stop}(?:{link}{edge}(?:{word}){stop}){{0,4}}" if word else r"(?!)"
+        numlist = rf"(?:{digits}|{spelled})"
         rowlist = rf"{rown}(?:{rlink}{rown}){{0,4}}"
         self._item = re.compile(
             rf"(?P<op>{_RANGE})|(?P<label>{edge}(?:{c}|{r}{'|' + word if word else ''}){stop})", re.I
@@ -159,7 +162,7 @@ class LocationFinder:
         ordinal = rf"(?:{edge}(?:{ordinals}){stop})"
         colphrase = rf"(?:{edge}{cols}{equals}(?P<cA>{numlist})[\"')]?|(?:the )?(?P<cB>{ordinal}(?:{_AND}(?:the )?{ordinal}){{0,3}})\s(?:{cols}))"
         rowphrase = rf"(?:{edge}{_ROW}{equals}(?P<rA>{rowlist})[\"')]?|(?:the )?(?P<rB>{rown})[\s-]{_ROW}{stop}|(?:the )?(?:{nth})\s{_ROW}\s?\(\s?(?P<rC>{rown})\s?\)|(?:the )?(?P<rD>{rowname})\s{_ROW}{stop}(?:\s?\(\s?{rown}\s?\))?)"
-        nouned = rf"(?:(?:the )?(?P<cC>{ordinal}(?:{link}{ordinal}){{0,3}})\s{_POSITION_NOUN}|{_POSITION_NOUN}\s(?P<cD>{numlist}))"
+        nouned = rf"(?:(?:the )?(?P<cC>{ordinal}(?:{link}{ordinal}){{0,3}})\s{_POSITION_NOUN}|{_POSITION_NOUN}\s(?P<cD>{digits}))"
 
         gap = r"(?:[\s,:;()-]{0,3}(?:(?:from|only|at|in|on|of|the|for|and|within|is|are|both|namely)\s){0,4})"
         count = rf"(?:(?P<nE>{c}|{'|'.join(sorted(_CARDINALS))})\s)?"
@@ -414,7 +417,9 @@ class LocationFinder:
         for place in places:
             if out and len(out[-1].cells) >= 1 and len(place.cells) == 1:
                 between = text[out[-1].end : place.start]
-                if between.lower() == " and " and _BETWEEN.search(text[max(0, out[-1].start - 40) : out[-1].start].lower()):
+                if between.lower() == " and " and _BETWEEN.search(
+                    text[max(0, out[-1].start - 40) : out[-1].start].lower()
+                ):
                     between = " to "
                 if 0 < len(between) < 40 and place.end - out[-1].start < 200 and self._between.match(between):
                     cells = self._span(out[-1].cells[-1], place.cells[0])

@@ -120,7 +120,7 @@ def _sides(clause: Clause, placed: bool) -> list[tuple[int, str]]:
             continue
         if (
             words[-1] == "one"
-            and words[0] not in ("upper", "top", "reference")
+            and not {"upper", "top", "reference"} & set(words)
             and re.search(r" (?:LOC|DEF|LINE|UNK) ", clause.line)
         ):
             continue
@@ -132,7 +132,7 @@ def _sides(clause: Clause, placed: bool) -> list[tuple[int, str]]:
     for m in lx.TESTED.finditer(clause.line):
         if (
             m.group().split()[-1] == "one"
-            and m.group().split()[0] not in ("lower", "bottom")
+            and not {"lower", "bottom"} & set(m.group().split())
             and re.search(r" (?:LOC|DEF|LINE|UNK) ", clause.line)
         ):
             continue

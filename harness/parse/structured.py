@@ -437,7 +437,9 @@ class _Reader:
         rest = self.plain.low[start:end]
         for place in reversed(self._inside(start, end)):
             rest = rest[: place.start - start] + " " + rest[place.end - start :]
-        return all(w in ("cell", "position", "pos", "location", "loc", "at", "no", "and") for w in re.findall(r"\w+", rest))
+        return all(
+            w in ("cell", "position", "pos", "location", "loc", "at", "no", "and") for w in re.findall(r"\w+", rest)
+        )
 
     def _row(self, row: Sequence[tuple[int, int]], kinds: Sequence[str], only: bool) -> None:
         cells = self._row_cells(row, kinds)

@@ -71,6 +71,9 @@ _BAD_ONE = re.compile(
 )
 _MEETS = re.compile(
     r" (meet|meets|met|meeting|fulfil|fulfill|fulfils|fulfills|fulfilled|satisfy|satisfies|satisfied|reach|reaches|achieves) (?:all )?(?:of )?(?:the |our |its |any |every |these |those )?(?:\w+ )?(requirement|requirements|criterion|criteria|specification|specifications|spec|specs|standard|standards|expectations|conditions|quality|level|demands)(?= )"
+    r"| (?:cumple|cumplen|satisface|remplit|respecte|satisfait|soddisfa|rispetta|atende|erfüllt|erfüllen|voldoet aan|uppfyller|spełnia)"
+    r"(?: (?:con|los|las|la|le|les|i|gli|aos|às|os|as|die|alle|alla|de|kraven|wszystkie|toutes|todos|tutti))*"
+    r" (?:requisitos|especificaciones|especificación|norma|normas|exigences|critères|criterios|requisiti|criteri|anforderungen|kriterien|vorgaben|eisen|kraven|wymagania)(?= )"
 )
 _SHIP = re.compile(
     r" (?:be|is|ready to be|ready for|fit for|suitable for|cleared for) (shipped|released|delivered|sold|shipment|release|delivery|sale|dispatched|dispatch|used|use|let through|sent to the customer|sent out|put into stock|approved|production)(?= )| (released|cleared) (?:for|to)(?= )"
@@ -294,30 +297,31 @@ def _negations(line: str, start: int, end: int) -> int | None:
     if _NOT_SURE.search(head) and not re.search(r" not (?:be )?(?:said|called) ", head):
         return None
     count = sum(1 for _ in _NEG.finditer(head))
+    if re.search(r" (?:doubt|doubts|doubted|doubting|question) (?:\w+ ){0,2}(?:that|if|whether|about|of) ", head):
+        if not count:
+            return None
+        count -= 1  # "no reason to doubt that it is passed"
     if head.startswith((" no , ", " no . ")):
         count -= 1
     instead = re.search(r" (?:insteadof|instead) ", head)
     if instead is not None and len(head[instead.end() :].split()) > 5:
         count -= 1
+    if _CLAIM.search(head) and _FALSE.search(line[end:]):
+        count += 1
     if count == 0:
+        # "passed it is not", and languages whose "not" stands behind ("besteht die Prüfung nicht")
         tail = line[end : end + 60].rpartition(" ")[0] + " "
         stop = re.search(r" (?:,|:|but|because|weil) ", tail)
         tail = tail[: stop.start() + 1] if stop else tail
         count += re.match(r"^ (?:it|this|that|the \w+) (?:is|does|was|has|did) not ", tail) is not None
-        if re.search(
-            r" (?:claim|claims|statement|assertion|assumption|idea|notion|opinion|say|call|saying|hypothesis) ", head
-        ):
-            count += (
-                re.search(
-                    r" (?:is|would be|was) (?:simply |clearly |just )?(?:false|untrue|wrong|incorrect|not true|not correct|unfounded|mistaken|not right) ",
-                    line[end:],
-                )
-                is not None
-            )
-        count += len(re.findall(r" (?:nicht|niet|inte|ikke|pas|değil|не)(?= )", tail + " "))
+        count += len(re.findall(r" (?:nicht|niet|inte|ikke|pas|değil|не)(?= )", tail))
     return count
 
 
+_CLAIM = re.compile(r" (?:claim|claims|statement|assertion|assumption|idea|notion|opinion|say|call|saying|hypothesis) ")
+_FALSE = re.compile(
+    r" (?:is|would be|was) (?:simply |clearly |just )?(?:false|untrue|wrong|incorrect|not true|not correct|unfounded|mistaken|not right) "
+)
 _SEPARATOR = re.compile(
     r" (?:,|but|instead|rather|sondern|sino|and|so|therefore|hence|thus|given (?:the|that|its)|due to|because of|owing to|on account of|"
     r"in view of|considering|as a result of|caused by|thanks to|with|for|as|at|on|in|that|or)(?= )"

@@ -377,7 +377,7 @@ def _in_words(name: str, row: Mapping[str, Any] | None) -> str:
     if name == "digital_sn":
         sign = "≥ " if str(row["method"]).startswith(">=") else ""
         rates = str(row["method"]).partition("; ")[2]
-        return f"{sign}{row['value']:.2f} dB [{row['ci_low']:.2f}, {row['ci_high']:.2f}], {rates}"
+        return f"{sign}{row['value']:.2f} dB {_range(row, '.2f')}{rates}"
     if name in ("auroc", "location_f1"):
         return f"{row['value']:.3f} {_range(row, '.3f')}n = {row['n']}"
     return f"{row['value']:.1%} {_range(row, '.1%')}n = {row['n']}"

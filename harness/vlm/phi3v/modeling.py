@@ -14,6 +14,7 @@ tower 303,507,456, projection and separators 22,034,432.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -32,6 +33,8 @@ from harness.vlm.phi3v.vision import Phi3VImageEmbedding
 LOWEST = -1_000_000_000
 #: <|end|> and <|endoftext|>: what ends an answer
 STOP_TOKEN_IDS = (32007, 32000)
+#: what transformers calls the cached keys and values: "cache" from 5.24 on, before that "past_key_values"
+CACHE = "cache" if "cache" in inspect.signature(Phi3Model.forward).parameters else "past_key_values"
 #: what generate() puts at the places of a picture where the vocabulary has no picture token: <unk>, as the original
 NO_TOKEN_ID = 0
 
@@ -116,8 +119,6 @@ class Phi3VModel(Phi3VPreTrainedModel, Phi3Model):  # type: ignore[misc]
             ValueError: places and pictures do not fit.
         """
         if image_features is None and pixel_values is not None:
-            if image_sizes is None:
-                raise ValueError("pixel_values need image_sizes beside them")
             image_features = self.vision_embed_tokens(pixel_values, image_sizes)
         features = list(image_features or ())
         # One token without pictures is a step of decoding: no place to look for, and no waiting for the device.
@@ -162,7 +163,7 @@ class Phi3VForConditionalGeneration(Phi3VPreTrainedModel, Phi3ForCausalLM):  # t
         if self.generation_config.pad_token_id is None:
             self.generation_config.pad_token_id = self.config.pad_token_id
 
-    def get_image_features(self, pixel_values: Tensor | Sequence[Tensor], image_sizes: Tensor) -> list[Tensor]:
+    def get_image_features(self, pixel_values: Tensor | Sequence[Tensor], image_sizes: Tensor | None) -> list[Tensor]:
         """The features of pictures, one [tokens, hidden] each, to be passed as image_features later.
 
         Args:
@@ -184,6 +185,8 @@ class Phi3VForConditionalGeneration(Phi3VPreTrainedModel, Phi3ForCausalLM):  # t
         pixel_values: Tensor | Sequence[Tensor] | None = None,
         image_sizes: Tensor | None = None,
         image_features: Sequence[Tensor] | None = None,
+        past_key_values: Any = None,
+        cache: Any = None,
         **kwargs: Any,
     ) -> CausalLMOutputWithPast:
         """Logits [B, S, vocab], and the loss where labels are given.
@@ -200,10 +203,12 @@ class Phi3VForConditionalGeneration(Phi3VPreTrainedModel, Phi3ForCausalLM):  # t
             pixel_values: [pictures, crops, 3, H, W], pictures in the order of their places.
             image_sizes: [pictures, 2], (height, width) after padding.
             image_features: one [tokens, hidden] a picture, in place of pixel_values.
+            past_key_values, cache: the cache, by its name before transformers 5.24 and from then on.
 
         Raises:
             ValueError: places and pictures do not fit.
         """
+        kwargs[CACHE] = past_key_values if cache is None else cache
         if labels is not None:
             labels = labels.masked_fill(labels < 0, -100)
         output: CausalLMOutputWithPast = super().forward(
@@ -256,6 +261,7 @@ class Phi3VForConditionalGeneration(Phi3VPreTrainedModel, Phi3ForCausalLM):  # t
         image_sizes: Tensor | None = None,
         image_features: Sequence[Tensor] | None = None,
         image_places: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
         **kwargs: Any,
     ) -> dict[str, Any]:
         """Pictures go in whenever their places are computed: at the start, and again where the long rope begins.
@@ -264,18 +270,28 @@ class Phi3VForConditionalGeneration(Phi3VPreTrainedModel, Phi3ForCausalLM):  # t
             input_ids: [B, all tokens so far].
             pixel_values, image_sizes, image_features: the pictures, as for forward.
             image_places: [B, prompt], where generate() took picture places out of input_ids.
+            inputs_embeds: [B, prompt, hidden] in place of ids and pictures.
             **kwargs: as for GenerationMixin.
+
+        Raises:
+            ValueError: an answer to a prompt of embeddings grows beyond the short rope, so that all is to be computed
+                again, and the prompt's ids are not known.
         """
-        # transformers 5.24 calls it cache, earlier ones past_key_values.
-        name = "cache" if "cache" in kwargs else "past_key_values"
-        if self._is_cache_stale(input_ids.shape[1], kwargs.get(name), kwargs):
+        if self._is_cache_stale(input_ids, **kwargs):
+            if inputs_embeds is not None:
+                raise ValueError(
+                    f"beyond {self.config.original_max_position_embeddings} tokens the prompt is computed again: "
+                    "give it as input_ids and image_features, not as inputs_embeds"
+                )
             kwargs["next_sequence_length"] = None
-            if kwargs[name].is_compileable:
-                kwargs[name].reset()
+            if kwargs[CACHE].is_compileable:
+                kwargs[CACHE].reset()
             else:
-                kwargs[name] = None
+                kwargs[CACHE] = None
         # Not Phi3ForCausalLM's, which would drop a batch's cache by the width of the batch, static ones too.
-        inputs: dict[str, Any] = GenerationMixin.prepare_inputs_for_generation(self, input_ids, **kwargs)
+        inputs: dict[str, Any] = GenerationMixin.prepare_inputs_for_generation(
+            self, input_ids, inputs_embeds=inputs_embeds, **kwargs
+        )
         ids = inputs.get("input_ids")
         if ids is None:
             return inputs
@@ -289,20 +305,23 @@ class Phi3VForConditionalGeneration(Phi3VPreTrainedModel, Phi3ForCausalLM):  # t
             inputs["image_features"] = _behind(image_features or (), image_places, cached)
         return inputs
 
-    def _is_cache_stale(self, width: int, cache: Any, kwargs: dict[str, Any]) -> bool:
+    def _is_cache_stale(
+        self, input_ids: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None, **kwargs: Any
+    ) -> bool:
         """Whether a row has just grown beyond the short rope: its cached keys were turned by the short factors."""
-        limit = self.config.original_max_position_embeddings
-        if cache is None or width <= limit or self.config.rope_parameters["rope_type"] != "longrope":
+        limit, cache = self.config.original_max_position_embeddings, kwargs.get(CACHE)
+        if cache is None or self.config.rope_parameters["rope_type"] != "longrope":
             return False
-        cached = int(cache.get_seq_length())
-        if cached == 0:
+        known = next(given for given in (position_ids, attention_mask, input_ids) if given is not None)
+        width = known.shape[-1]
+        # No row is longer than the batch is wide. Beyond that, asking waits for the device.
+        if width <= limit or (cached := int(cache.get_seq_length())) == 0:
             return False
-        mask, position_ids = kwargs.get("attention_mask"), kwargs.get("position_ids")
         if position_ids is not None:
-            now = position_ids[:, -1] + 1
+            lengths = position_ids[:, -1] + 1
         else:
-            now = torch.tensor([width]) if mask is None else mask.sum(-1)
-        return bool(((now > limit) & (now - (width - cached) <= limit)).any())
+            lengths = torch.tensor([width]) if attention_mask is None else attention_mask.sum(-1)
+        return bool(((lengths > limit) & (lengths - (width - cached) <= limit)).any())
 
 
 def picture_places(input_ids: Tensor) -> Tensor:
@@ -328,12 +347,10 @@ def pictures_of_rows(places: Tensor, lengths: Sequence[int]) -> list[int]:
             filled += lengths[used]
             used += 1
         if filled != wanted:
-            raise ValueError(
-                f"row {row} has {wanted} places for picture tokens, and pictures {first + 1} to {used} of the "
-                f"{len(lengths)} given would fill {filled}"
-                if lengths
-                else f"row {row} has {wanted} places for picture tokens, but no pictures are given"
-            )
+            has = f"row {row} has {wanted} places for picture tokens"
+            if first == len(lengths):
+                raise ValueError(f"{has}, but {f'only {first}' if first else 'no'} pictures are given")
+            raise ValueError(f"{has}, but pictures {first + 1} to {used} of the {len(lengths)} given have {filled}")
         counts.append(used - first)
     if used != len(lengths):
         raise ValueError(f"{len(lengths)} pictures are given, but the input_ids have places for {used}")

@@ -79,7 +79,7 @@ class Phi3VImageEmbedding(nn.Module):
             nn.Linear(width, config.hidden_size), nn.GELU(), nn.Linear(config.hidden_size, config.hidden_size)
         )
 
-    def forward(self, pixel_values: Tensor | Sequence[Tensor], image_sizes: Tensor) -> list[Tensor]:
+    def forward(self, pixel_values: Tensor | Sequence[Tensor], image_sizes: Tensor | None) -> list[Tensor]:
         """The features of each picture.
 
         Args:
@@ -93,6 +93,8 @@ class Phi3VImageEmbedding(nn.Module):
         Raises:
             ValueError: sizes and crops do not fit.
         """
+        if image_sizes is None:
+            raise ValueError("pixel_values need image_sizes beside them")
         grids = self._grids(pixel_values, image_sizes)
         if not grids:
             return []
