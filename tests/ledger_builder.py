@@ -82,7 +82,7 @@ def build_ledger(runs: Path) -> Ledger:
     rows += [_answer("base", s, _base_text(n), 0.5) for n, s in enumerate(samples)]
     for place, cycle_id in enumerate(("c0001", "c0002")):
         rows += _cycle(cycle_id, place, samples, config.model_dump_json())
-        right = (TEST // 2, TEST - 1)[place]
+        right = (TEST // 2, TEST - 2)[place]
         rows += [
             _answer(cycle_id, s, reference if n < right else PASSED, 0.9 if "defective" in reference else 0.1)
             for n, (s, reference) in enumerate(zip(samples, references, strict=True))

@@ -95,6 +95,7 @@ _MERE = re.compile(
 _CONTRAST_START = re.compile(
     r"^ (?:but|while|whereas|however|though|although|yet|aber|mais|pero|ma|maar|men|während|tandis|mientras|mentre) "
 )
+_NO_ANSWER = re.compile(r"\W*(?:no|none|not|nothing|neither)\b")
 _SAME_APPLIES = re.compile(
     r" (?:the same (?:goes|applies|holds|is true|problem|defect|fault|flaw|thing|is the case|can be said|happened)|so (?:is|are|does|do|has|have)|likewise|ditto|also affects?|too|as (?:is|are|was|were|do|does)) "
 )
@@ -167,6 +168,8 @@ def _items(clause: Clause, following: Clause | None, number: int, serial: int, o
             negated = _negations(line, at - 1, at + len(token.text))
             alive = not dead and negated is not None and negated % 2 == 0 and not _not_meant(line, at, following)
             status = "on" if alive and side_at(clause, at - 1) not in ("ref", "both") else "off"
+            if clause.unreal == "question":
+                status = "asked"
             asserted = asserted or status == "on"
             items.append(
                 Item(
@@ -479,15 +482,18 @@ def pair(mentions: Mentions) -> list[Found]:
     last_only_cells = False
     # Cells of an open question or condition assert nothing, but "it is dirty" may be about them.
     idle: dict[int, list[Item]] = {}
+    asked: dict[int, list[Item]] = {}
     for item in mentions.items:
         if item.status == "idle" and item.kind == "cells":
             idle.setdefault(item.sentence, []).append(item)
+        if item.status == "asked" and item.kind == "name":
+            asked.setdefault(item.sentence, []).append(item)
     for number, items in by_sentence.items():
         begin, stop = mentions.bounds[number]
         text = mentions.text[begin:stop]
         cells = [i for i in items if i.kind == "cells"]
         names = [i for i in items if i.kind == "name"]
-        near = number - last <= 2
+        near = number - last <= 4
         if cells and names:
             _pair_sentence(items, text, mentions)
         elif names and near:
@@ -495,6 +501,12 @@ def pair(mentions: Mentions) -> list[Found]:
                 pass
             elif waiting_cells:
                 _join(waiting_cells, names, text)
+            elif number - last == 1 and all(n.refers for n in names) and last_cells and not any(n.name for c in last_cells for n in c.names):
+                _join(last_cells, names, text)  # "It leans. It's a rotation": the better name comes second
+        if cells and not names and number - 1 in asked and not _NO_ANSWER.match(text.lower()):
+            for cell in cells:
+                cell.names.extend(asked[number - 1])  # "Is a ring tilted? Yes, the one at 5U"
+                cell.status = "on"
         if names and not cells and number - 1 in idle and all(n.refers and not n.claimed for n in names):
             for item in idle[number - 1]:
                 item.status = "on"

@@ -250,14 +250,14 @@ class LocationFinder:
             ),
             (
                 re.compile(
-                    rf"(?:{edge}{_ALL}\s(?:the\s)?(?:{_POSITION_NOUN}\s){{0,2}}(?:(?:of|in|from|on)\s(?:the\s)?)?|全(?:て|部)?の?){rowphrase}|{edge}{_ROW}\s(?P<rE1>{rown})(?=,?\s(?:as a whole|in its entirety|(?:is|are)\s(?:entirely|completely|all|wholly|fully|totally)))|(?P<rF1>{r})行の?(?:すべて|全て|全部|全体|全列|全部品|部品すべて|全ての部品)|(?P<rG1>{r})行全(?:体|部|て)",
+                    rf"(?:{edge}{_ALL}\s(?:the\s)?(?:{_POSITION_NOUN}\s){{0,2}}(?:(?:of|in|from|on)\s(?:the\s)?)?|全(?:て|部)?の?){rowphrase}|{edge}{_ROW}\s(?P<rE1>{rown})(?=,?\s(?:as a whole|in its entirety|all\s(?!other|the other)|every\s(?!other)|each\s(?!other)|everything\s|(?:is|are)\s(?:entirely|completely|all|wholly|fully|totally)))|(?P<rF1>{r})行の?(?:すべて|全て|全部|全体|全列|全部品|部品すべて|全ての部品)|(?P<rG1>{r})行全(?:体|部|て)",
                     re.I,
                 ),
                 "row",
             ),
             (
                 re.compile(
-                    rf"{edge}{_ALL}\s(?:the\s)?(?:{_POSITION_NOUN}\s){{0,2}}(?:(?:of|in|from|on)\s(?:the\s)?)?(?:{colphrase})|{edge}{_COLUMN}\s(?P<cE>{num})(?=,?\s(?:as a whole|in its entirety|(?:is|are)\s(?:entirely|completely|all|wholly|fully|totally)))|(?P<cF>{kanji})列目?の?(?:すべて|全て|全部|全体|全行|全部品)",
+                    rf"{edge}{_ALL}\s(?:the\s)?(?:{_POSITION_NOUN}\s){{0,2}}(?:(?:of|in|from|on)\s(?:the\s)?)?(?:{colphrase})|{edge}{_COLUMN}\s(?P<cE>{num})(?=,?\s(?:as a whole|in its entirety|all\s(?!other|the other)|every\s(?!other)|each\s(?!other)|everything\s|(?:is|are)\s(?:entirely|completely|all|wholly|fully|totally)))|(?P<cF>{kanji})列目?の?(?:すべて|全て|全部|全体|全行|全部品)",
                     re.I,
                 ),
                 "column",

@@ -97,7 +97,7 @@ def test_the_switch_matters(batch: Any) -> None:
     # Without it the tests above would compare equal things.
     switch = _switch(batch, "each at its step")
     near, far = (_endless(original_max_position_embeddings=switch) for _ in range(2))
-    far._is_cache_stale = lambda *_: False  # type: ignore[method-assign]  # what keeping the short keys would give
+    far._is_cache_stale = lambda *_, **__: False  # type: ignore[method-assign]  # what keeping the short keys would give
     assert not torch.equal(_answers(near, batch, TOKENS), _answers(far, batch, TOKENS))
 
 
