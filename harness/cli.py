@@ -323,6 +323,27 @@ def data_demo(
     _say(f"wrote {n} records to {out}")
 
 
+@data_app.command("stack")
+def data_stack(
+    source: Annotated[Path, typer.Argument(help="CSV with a line a pair, or a folder of photos.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder to write; must not exist.")],
+    align: Annotated[Literal["resize", "crop", "register"], typer.Option("--align", help="Photo -> panel.")] = "resize",
+    language: Annotated[Literal["en", "ja"], typer.Option("--language", help="Of question and answers.")] = "en",
+    cell: Annotated[int, typer.Option("--cell", min=8, help="Pixels a side of a grid cell.")] = 44,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave bad rows out instead of stopping.")] = False,
+    runs: Runs = RUNS,
+    config: Config = None,
+) -> None:
+    """Make two-panel records of photo pairs, with the grid drawn and the answers written."""
+    from harness.dataset.stack import stack_pairs
+
+    grid = _config(config).as_grid()
+    made = stack_pairs(source, out, grid=grid, align=align, language=language, cell=cell, skip_bad=skip_bad)
+    for row in made.left_out:
+        _say(f"line {row.line} left out: {row.reason}")
+    _say(f"wrote {made.records} records to {made.out}; look at {made.out / 'contact.png'}")
+
+
 @app.command()
 def doctor(as_json: AsJson = False, runs: Runs = RUNS, config: Config = None) -> None:
     """Tell what this machine and installation can do, and whether the ledger is sound."""

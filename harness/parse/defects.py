@@ -20,18 +20,220 @@ _CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uff66-\uff9f]")
 _WORD = re.compile(r"[^\W_]+")
 # Words with an everyday meaning beside the defect's.
 AMBIGUOUS = frozenset(
-    "open opens opened opening short shorts copper coppers chip chips spur spurs offset offsets shift shifts bubble bubbles void voids "
-    "crack cracks bent loose extra wrong lift lifted foreign reversed color burr gap hole holes split cut dust line lines "
-    "broken spot spots mark marks swap swapped excess bridge bridges fold folded rough".split()
+    [
+        "open",
+        "opens",
+        "opened",
+        "opening",
+        "short",
+        "shorts",
+        "copper",
+        "coppers",
+        "chip",
+        "chips",
+        "spur",
+        "spurs",
+        "offset",
+        "offsets",
+        "shift",
+        "shifts",
+        "bubble",
+        "bubbles",
+        "void",
+        "voids",
+        "crack",
+        "cracks",
+        "bent",
+        "loose",
+        "extra",
+        "wrong",
+        "lift",
+        "lifted",
+        "foreign",
+        "reversed",
+        "color",
+        "burr",
+        "gap",
+        "hole",
+        "holes",
+        "split",
+        "cut",
+        "dust",
+        "line",
+        "lines",
+        "broken",
+        "spot",
+        "spots",
+        "mark",
+        "marks",
+        "swap",
+        "swapped",
+        "excess",
+        "bridge",
+        "bridges",
+        "fold",
+        "folded",
+        "rough",
+    ]
 )
+_COLORS = frozenset({"color", "colour", "colors", "colours"})
 _FUNCTION_WORDS = frozenset(
-    "a an the is are was were be been being has have had at in on of to from by for with without between and or but nor "
-    "as so which that where when while since because than then there here it its this these those both also too only not "
-    "can could may might will would shall should must do does did if near next inside within along across after before "
-    "under over around through into onto up out off due visible seen found detected observed present defect defects fault "
-    "faults error errors flaw flaws failure failures circuit circuits type instead compared relative respectively again "
-    "here's there's i we you they he she although though however therefore hence thus because appears appear exists exist "
-    "occurs occurred covers spoils connects links joins bridges touches sticks extends runs lies sits grows protrudes affects disfigures catches mars shows stands remains seems caused causing making makes makes".split()
+    [
+        "a",
+        "an",
+        "the",
+        "is",
+        "are",
+        "was",
+        "were",
+        "be",
+        "been",
+        "being",
+        "has",
+        "have",
+        "had",
+        "at",
+        "in",
+        "on",
+        "of",
+        "to",
+        "from",
+        "by",
+        "for",
+        "with",
+        "without",
+        "between",
+        "and",
+        "or",
+        "but",
+        "nor",
+        "as",
+        "so",
+        "which",
+        "that",
+        "where",
+        "when",
+        "while",
+        "since",
+        "because",
+        "than",
+        "then",
+        "there",
+        "here",
+        "it",
+        "its",
+        "this",
+        "these",
+        "those",
+        "both",
+        "also",
+        "too",
+        "only",
+        "not",
+        "can",
+        "could",
+        "may",
+        "might",
+        "will",
+        "would",
+        "shall",
+        "should",
+        "must",
+        "do",
+        "does",
+        "did",
+        "if",
+        "near",
+        "next",
+        "inside",
+        "within",
+        "along",
+        "across",
+        "after",
+        "before",
+        "under",
+        "over",
+        "around",
+        "through",
+        "into",
+        "onto",
+        "up",
+        "out",
+        "off",
+        "due",
+        "visible",
+        "seen",
+        "found",
+        "detected",
+        "observed",
+        "present",
+        "defect",
+        "defects",
+        "fault",
+        "faults",
+        "error",
+        "errors",
+        "flaw",
+        "flaws",
+        "failure",
+        "failures",
+        "circuit",
+        "circuits",
+        "type",
+        "instead",
+        "compared",
+        "relative",
+        "respectively",
+        "again",
+        "here's",
+        "there's",
+        "i",
+        "we",
+        "you",
+        "they",
+        "he",
+        "she",
+        "although",
+        "though",
+        "however",
+        "therefore",
+        "hence",
+        "thus",
+        "because",
+        "appears",
+        "appear",
+        "exists",
+        "exist",
+        "occurs",
+        "occurred",
+        "covers",
+        "spoils",
+        "connects",
+        "links",
+        "joins",
+        "bridges",
+        "touches",
+        "sticks",
+        "extends",
+        "runs",
+        "lies",
+        "sits",
+        "grows",
+        "protrudes",
+        "affects",
+        "disfigures",
+        "catches",
+        "mars",
+        "shows",
+        "stands",
+        "remains",
+        "seems",
+        "caused",
+        "causing",
+        "making",
+        "makes",
+        "makes",
+    ]
 )
 
 
@@ -142,6 +344,7 @@ class DefectFinder:
 
     def __init__(self, vocabulary: Vocabulary, others: Vocabulary) -> None:
         self._trie: dict[str, Any] = {}
+        self._color_words: dict[str, str | None] = {}
         eastern: dict[str, str | None] = {}
         for known, source in ((False, others), (True, vocabulary)):
             for name, aliases in source.defects.items():
@@ -167,12 +370,13 @@ class DefectFinder:
             sequences.add(tuple(" ".join(combination).split()))
         if len(words) > 1:
             sequences |= (
-                {("".join(w[:-1] + (last,)),) for w in [tuple(words)] for last in forms[-1]}
+                {("".join((*w[:-1], last)),) for w in [tuple(words)] for last in forms[-1]}
                 if words[0] != "not"
                 else set()
             )
         if len(words) == 2 and {"color", "colour"} & {words[1]} | {"color", "colour"} & {words[0]}:
             sequences |= _color_phrases(words)
+            self._color_words[words[0] if words[1] in _COLORS else words[1]] = name
         elif len(words) == 2 and words[1] in ("circuit", "trace", "line"):
             sequences |= {(words[1], be, form) for be in ("is", "was") for form in inflections(words[0])}
         for sequence in sequences:
@@ -204,9 +408,21 @@ class DefectFinder:
                 if not ambiguous or _is_a_name(words, i, last):
                     found.append(Mention(i, last, name, ambiguous))
                 i = last
+            elif words[i] in _COLORS and (far := self._color_far(words, i)) is not None:
+                found.append(far)
+                i = far.last
             else:
                 i += 1
         return found
+
+    def _color_far(self, words: Sequence[str], at: int) -> Mention | None:
+        """ "The colour of the cube at 3C is wrong": the name's two words with the subject between them."""
+        for k in range(at + 2, min(len(words), at + 12)):
+            if words[k] in (",", ".", ";", "but", "and", ":"):
+                return None
+            if words[k - 1] in ("is", "are", "was", "looks") and words[k] in self._color_words:
+                return Mention(k, k + 1, self._color_words[words[k]], False)
+        return None
 
     def east(self, text: str) -> list[Mention]:
         """Mentions in Japanese, Chinese or Korean text; positions are characters."""
@@ -248,9 +464,8 @@ def _is_a_name(words: Sequence[str], first: int, last: int) -> bool:
     after = words[last] if last < len(words) else ""
     if word in ("opened", "opening", "opens", "coppers"):
         return False
-    if (
-        before == "-"
-        or after == "-"
+    if before == "-" or (
+        after == "-"
         and last + 1 < len(words)
         and words[last + 1] not in ("LOC",)
         and words[last + 1].isalpha()

@@ -7,6 +7,7 @@ the same stretch.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,11 +22,11 @@ from .normalise import PlainText
 from .verdict import Hearing, Statement
 
 _FAIL = re.compile(
-    r"不合格品?|不良品|欠陥品|不適合品?|不採用|不可(?!能|欠|避|逆)|却下|廃棄|リジェクト|フェイル|失格|アウト(?!プット|ライン)|次品|废品|残次|不良(?!箇所|個所|の有無|内容|名|項目|モード|の種類|部位|位置|率|点)|不通过|未通过|没通过|通不过|"
+    r"不合格品?|不良品|欠陥品|不適合品?|不採用|不可(?!能|欠|避|逆)|出荷(?:でき(?:ません|ない|ず)|不可|不能)|検査(?:に|を)(?:は)?(?:通(?:り|ら|過し)|パスし)(?:ません|ない|ず|なかった|ていません|ませんでした)|却下|廃棄|リジェクト|フェイル|失格|アウト(?!プット|ライン)|次品|废品|残次|不良(?!箇所|個所|の有無|内容|名|項目|モード|の種類|部位|位置|率|点)|不通过|未通过|没通过|通不过|"
     r"불합격|불량품?|부적합|탈락|(?<![a-z])(?:ng|defective|fail(?:s|ed)?|rejected?|nok)(?![a-z])"
 )
 _PASS = re.compile(
-    r"合格(?!基準|条件|ライン|率|点|範囲|判定|品?かどうか|品?か否か|の基準)品?|良品(?!質|率)|(?<![a-z])ok(?![a-z])|オーケー|オッケー|パス(?!ワード|し忘|ポート)|(?<!不)適合品?(?!性)|及第|通过|합격품?|양품|통과|적합|(?<![a-z])(?:pass(?:ed|es)?|accept(?:ed|able)?)(?![a-z])"
+    r"合格(?!基準|条件|ライン|率|点|範囲|判定|品?かどうか|品?か否か|の基準)品?|良品(?!質|率)|(?<![a-z])ok(?![a-z])|オーケー|オッケー|出荷(?:可能|できます|してよい|して差し支え|して問題な|OK)|検査(?:に|を)(?:通り|通過し|パスし)(?:ました|ます|た|ています)|パス(?!ワード|し忘|ポート)|(?<!不)適合品?(?!性)|及第|通过|합격품?|양품|통과|적합|(?<![a-z])(?:pass(?:ed|es)?|accept(?:ed|able)?)(?![a-z])"
 )
 _AS_REFERENCE = re.compile(
     r"^(?:が(?:写|示|表示|置|並|映)|の(?!です|だ|よう|はず)|と(?:は)?(?:同|比|一致|異|違|見比|並べ|照|の|変わ|遜色|等し|区別|差)|に比|より|に対|を基準|との|画像|写真|サンプル|见本|相比|图)"
@@ -49,6 +50,7 @@ _NO_FLAW = re.compile(
 _HAS_FLAW = re.compile(
     rf"{_FLAW}(?:は|が|も|を|、|箇所が|個所が)*[^。、;|]{{0,8}}?(?:あり|有り|ある|あった|見られ(?:ます|る|た|ました)|見つか(?:り|っ)|認め(?:られ)?(?:ます|る|た|ました)|(?:確認|検出|発見)(?:され|し|でき)(?:ます|る|た|まし|ています))"
     r"|(?:存在|有|发现)(?:明显|一处|一个|以下|了){0,2}[^。，,;]{0,4}?(?:缺陷|异常|差异|问题|瑕疵|不良)|(?:결함|이상|차이|문제)(?:이|가)?\s*(?:있|발견되었|보입|확인되)"
+    r"|(?:合格品|良品|基準品?|見本|上の(?:画像|製品|写真|もの))と(?:は)?(?:異な(?:り|る|って)|違(?:い|う|って))"
 )
 _SAME = re.compile(
     r"同じ(?:です|である|であり|だ|でした|ように|に見え|状態|もの|で|と)|同一|一致し|差し支え|変わ(?:り|ら)(?:は|が)?(?:な|あり)|等しい|遜色|相同|一致|동일|일치|正常(?:です|である|だ|と|品|に|。|$)|問題な(?:い|く|し)|良好|完璧|正常|정상"
@@ -63,7 +65,7 @@ _IF = re.compile(
     r"もし|仮に|万一|(?<![よと])(?:場合|ときは|時は)|であれば|(?<![見べよすけ])れば(?!、?わか)|ならば|(?<!ば)なら(?![びべな])|ていたら|だったら|であったら|とすれば|としたら|とすると|でなければ|如果|若|假如|倘若|만약|라면|경우|면\s|例えば|たとえば|例[::]|の例|例如|比如|예를"
 )
 _MAYBE = re.compile(
-    r"かもしれ|可能性|おそれ|恐れ|疑いが|疑わ|か否か|かどうか|でしょうか|だろうか|ですか|ますか|とも言え|とも取れ|可能|也许|或许|아마|수 있|수도|是否"
+    r"かもしれ|可能性|おそれ|恐れ|疑いが|疑わ|か否か|かどうか|でしょうか|だろうか|ですか|ますか|とも言え|とも取れ|(?<!出荷)(?<!使用)可能|也许|或许|아마|수 있|수도|是否"
 )
 _ECHO = re.compile(
     r"(?:して|答えて|選んで|述べて|書いて|示して|比較して|評価して|判定して|見つけて|説明して|提示して|送って|見せて|教えて)(?:ください|下さい|くれ|ほしい|欲しい|いただ|頂)|しなさい|せよ|求められ|という(?:課題|タスク|問い|質問|指示)|请(?:回答|判断|比较|评估|提供|描述|上传)|하세요|하십시오|주세요"
@@ -93,7 +95,7 @@ _REF = re.compile(
     r"上(?:の|側|部|段|方|半分|半)(?!下)(?:の)?|(?<!比)基準(?:品|画像|の|写真)|参照(?:品|画像|写真|の)?|見本|お手本|マスター|リファレンス|標準(?:品|サンプル|画像)|(?:1|一|左)(?:枚|つ|番|個)目の?(?:画像|写真|図|製品)|合格品(?=の)|良品(?=の(?!です|だ|よう))|上図|上面|上方|上图|参考(?:图|品|样)|상단|위쪽|위의|기준"
 )
 _TEST = re.compile(
-    r"下(?:の|側|部|段|方|半分|半)(?:の)?|検査(?:品|対象|物|する)|対象品|被検査|テスト(?:品|画像|対象)|試料|サンプル|(?:2|二|右)(?:枚|つ|番|個)目の?(?:画像|写真|図|製品)|下図|下面|下方|下图|测试|待检|被测|하단|아래|검사|本品|この製品|当該|製品(?=は)"
+    r"下(?:の|側|部|段|方|半分|半)(?:の)?|検査(?:品|対象|物|する)|対象品|被検査|テスト(?:品|画像|対象)|試料|サンプル|(?:2|二|右)(?:枚|つ|番|個)目の?(?:画像|写真|図|製品)|下図|下面|下方|下图|测试|待检|被测|하단|아래|검사|本品|この製品|当該|(?<![上側段方準]の)製品(?=は)"
 )
 _COMPARED = re.compile(
     r"^[^、。はがも]{0,12}?(?:と(?:同|比|一致|異|違|見比|並べ|照|の差|の違|は異|変わ|遜色|等し|区別|も|、)|に比|に対し|より|と$|との|같|와|과|相比|一样|一致|相同)"
@@ -211,16 +213,15 @@ def _parts(text: str, offset: int) -> list[_Part]:
     """Stretches between commas; a stretch that only names a topic or lists cells goes with the next one."""
     parts: list[_Part] = []
     begin = 0
-    for m in re.finditer(r"[、,;|()\n]|(?:ですが|ますが|したが|せんが)(?=[^、,])|\s[-—]\s|\s+(?=[A-Za-z0-9]{2,3}\s?:)| -> ", text + "、"):
-        stop = m.end() if not m.group().startswith(("で", "ま", "し", "せ")) else m.end()
+    for m in re.finditer(
+        r"[、,;|()\n]|(?:ですが|ますが|したが|せんが)(?=[^、,])|\s[-—]\s|\s+(?=[A-Za-z0-9]{2,3}\s?:)| -> ", text + "、"
+    ):
+        stop = m.end()
         piece = text[begin:stop]
         head = text[begin : m.start()]
         if m.start() < len(text) and (
-            re.search(r"(?:は|も|では|について|に|で|と|や|を|の)$", head)
-            and m.group() in "、,"
-            and len(head) < 30
-            or re.fullmatch(r"[\s\w(（]{0,6}", head)
-            and m.group() in "、,"
+            (re.search(r"(?:は|も|では|について|に|で|と|や|を|の)$", head) and m.group() in "、," and len(head) < 30)
+            or (re.fullmatch(r"[\s\w(（]{0,6}", head) and m.group() in "、,")
         ):
             continue
         if piece.strip():
@@ -236,12 +237,13 @@ def _sides(text: str, current: str) -> tuple[str, list[tuple[int, str]]]:
     marks = [(m.start(), m.end(), "ref") for m in _REF.finditer(text)] + [
         (m.start(), m.end(), "test") for m in _TEST.finditer(text)
     ]
-    if re.search(
+    names_both = re.search(
         r"上下(?:の|とも|で|両)|両(?:方|者|製品|画像)|どちらも|いずれも|双方|2つの(?:画像|写真|製品)(?:は|に|とも)|两(?:张|个|者)|都|두 ",
         text,
-    ):
-        if re.search(r"\d\s?[ucd]|[ucd]\s?\d", text) is None or "上下" in text or "両" in text:
-            return current, [(-1, "both")]
+    )
+    names_no_cell = re.search(r"\d\s?[ucd]|[ucd]\s?\d", text) is None
+    if names_both and (names_no_cell or "上下" in text or "両" in text):
+        return current, [(-1, "both")]
     for start, end, name in sorted(marks):
         if name == "ref" and _COMPARED.match(text[end:]):
             continue
@@ -288,9 +290,8 @@ def _statements(
                 continue
             end = start + rest.end()
             tail = text[end:]
-        if (
-            _OPEN.match(tail)
-            or re.fullmatch(r"(?:では?(?:あ(?:り(?:ま(?:せ)?)?)?|な)?|とは?(?:言|い)?|には|じゃ(?:あり|な)?)", tail)
+        if _OPEN.match(tail) or (
+            re.fullmatch(r"(?:では?(?:あ(?:り(?:ま(?:せ)?)?)?|な)?|とは?(?:言|い)?|には|じゃ(?:あり|な)?)", tail)
             and part.end == len(plain_low)
         ):
             hearing.hedged = True
@@ -355,7 +356,7 @@ def _is_options(text: str, hits: Sequence[tuple[int, int, bool]]) -> bool:
             text[a[1] : b[0]],
         )
         is not None
-        for a, b in zip(hits, hits[1:], strict=False)
+        for a, b in itertools.pairwise(hits)
     )
 
 
@@ -367,7 +368,7 @@ def _western_names(text: str, defects: DefectFinder) -> list[tuple[int, int, str
 
 def _spread_negation(names: Sequence[Item], low: str) -> None:
     """ "欠品も色違いもなく": what is denied of the last of a list is denied of all."""
-    for item, following in reversed(list(zip(names, names[1:], strict=False))):
+    for item, following in reversed(list(itertools.pairwise(names))):
         if following.status == "off" and re.fullmatch(
             r"(?:や|も|と|、|,|または|および|及び|か|は|\s)*", low[item.end : following.start]
         ):
@@ -416,10 +417,8 @@ def _items(
             status = "off" if re.search(r"同じ|同様|一致", text) and side == "both" else "on"
         elif side == "ref":
             status = "ref"
-        elif (
-            any(i.clause == serial + index and i.kind == "name" for i in added)
-            or fine
-            and not re.search(r"(?:同じ|一致|正常|正し)[^。、]{0,6}(?:ない|ませ|ず)", text)
+        elif any(i.clause == serial + index and i.kind == "name" for i in added) or (
+            fine and not re.search(r"(?:同じ|一致|正常|正し)[^。、]{0,6}(?:ない|ませ|ず)", text)
         ):
             status = "off"
         else:

@@ -9,6 +9,7 @@ Cost: pairing is by distance and connecting words, so two names and two cells in
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -77,7 +78,7 @@ _SHOULD = re.compile(
     r" (?:should|supposed to|expected to|ought to|must|needs to|normally|would have to|was to) (?:\w+ )?$"
 )
 _NOT_THIS = re.compile(
-    r" (?:not|insteadof|nor|neither|no|without)(?: (?:at|in|on|the|a|one|part|cube|of|for|cell|position))* $"
+    r" (?:(?:not|insteadof|nor|neither|without)(?: (?:at|in|on|the|a|one|part|cube|of|for|cell|position))*|no) $"
 )
 _REPLACES = re.compile(
     r" (?:i mean|i meant|we mean|make that|correction|or rather|rather|scratch that|strike that|my mistake|take that back|take it back|sorry|wait , no|no wait|no , wait|misread|misspoke|mistyped|typo|wrong letter|wrong number|to be precise|that is wrong|that was wrong|corrected) "
@@ -94,6 +95,11 @@ _MERE = re.compile(
 )
 _CONTRAST_START = re.compile(
     r"^ (?:but|while|whereas|however|though|although|yet|aber|mais|pero|ma|maar|men|während|tandis|mientras|mentre) "
+)
+_IT = re.compile(r"\W*(?:it|they|these|those|the same (?:part|cube|cell))(?:'s)?\b")
+# "There is no cube at 5D": what should be there is not.
+_LACKS = re.compile(
+    rf" (?:there (?:is|are|was|were)|has|have|had|with|contains?|holds?) (?:no|not a|not any) (?!{lx.FLAW_NOUN}|DEF|UNK|longer|other|sign|signs|trace|traces|change|changes|need|reason|doubt|visible|more|such|LOC)[^\W\d]+ "
 )
 _NO_ANSWER = re.compile(r"\W*(?:no|none|not|nothing|neither)\b")
 _SAME_APPLIES = re.compile(
@@ -135,14 +141,14 @@ def add_mentions(sentences: Sequence[Sentence], out: Mentions) -> None:
                 for item in items:
                     if item.status != "off" or not differed:
                         item.status, item.flawed = ("off", False) if differed else ("on", True)
-            if before is not None and re.match(
-                r"^ (?:and )?(?:so|as|likewise|also) (?:is|are|does|do|has|have) ", clause.line
+            if (
+                before is not None
+                and re.match(r"^ (?:and )?(?:so|as|likewise|also) (?:is|are|does|do|has|have) ", clause.line)
+                and not any(i.kind == "name" for i in items)
+                and any(i.kind == "cells" and i.status == "off" and i.clause == serial - 1 for i in out.items)
             ):
-                if not any(i.kind == "name" for i in items) and any(
-                    i.kind == "cells" and i.status == "off" and i.clause == serial - 1 for i in out.items
-                ):
-                    for item in items:
-                        item.status, item.flawed = "off", False  # "1U is fine, so is 2U"
+                for item in items:
+                    item.status, item.flawed = "off", False  # "1U is fine, so is 2U"
             _except(clause, before, items, out.items, number)
             _contrast(clause, before, items, out.items, serial)
             sofar += clause.line
@@ -287,7 +293,26 @@ def _not_meant(line: str, at: int, following: Clause | None) -> bool:
 
 
 _AS_PREDICATE = frozenset(
-    "right fine good clean straight present regular sound complete similar normal perfect proper correct unchanged pass passes match".split()
+    [
+        "right",
+        "fine",
+        "good",
+        "clean",
+        "straight",
+        "present",
+        "regular",
+        "sound",
+        "complete",
+        "similar",
+        "normal",
+        "perfect",
+        "proper",
+        "correct",
+        "unchanged",
+        "pass",
+        "passes",
+        "match",
+    ]
 )
 _AFTER_PREDICATE = re.compile(
     r"^(?: $| (?:,|\.|:|LOC|LINE|and|or|but|as|too|there|like|in|at|on|to|also|again|here|for|with|compared|comparedto|order|condition|place|places|position|positions|colou?r|size|shape|way|angle|orientation|one|ones|enough|everywhere|now|so|than|from|by|of|throughout|both|there|is|are|the|it|they|when|while|because|since|part|product|cube|state) )"
@@ -354,6 +379,8 @@ def _predicate(clause: Clause, has_names: bool, asserted: bool) -> str:
             fine = True
         else:
             differs = True
+    if _LACKS.search(line):
+        return "on"
     if differs and not (fine and _SAME_WORD.search(line)):
         return "on"
     if fine:
@@ -369,8 +396,10 @@ def _predicate(clause: Clause, has_names: bool, asserted: bool) -> str:
 
 def _speaks_ill(clause: Clause) -> bool:
     line = clause.line
-    return any((_negations(line, m.start(1) - 1, m.end(1)) or 0) % 2 == 0 for m in _DIFFERS.finditer(line)) or any(
-        (_negations(line, m.start(1) - 1, m.end(1)) or 0) % 2 == 1 for m in _fine_words(line)
+    return (
+        _LACKS.search(line) is not None
+        or any((_negations(line, m.start(1) - 1, m.end(1)) or 0) % 2 == 0 for m in _DIFFERS.finditer(line))
+        or any((_negations(line, m.start(1) - 1, m.end(1)) or 0) % 2 == 1 for m in _fine_words(line))
     )
 
 
@@ -415,7 +444,7 @@ def _contrast(clause: Clause, before: Clause | None, items: list[Item], earlier:
         for item in earlier:
             if item.kind == "cells" and item.clause == serial - 1 and item.status == "off" and not _fine(before):
                 item.status, item.flawed = "on", True
-    if not soft or clause.side == "ref" and not any(n == "test" for _, n in clause.sides):
+    if not soft or (clause.side == "ref" and not any(n == "test" for _, n in clause.sides)):
         return
     speaks_of_test = clause.side == "test" or any(n == "test" for _, n in clause.sides)
     contrast = (
@@ -501,7 +530,12 @@ def pair(mentions: Mentions) -> list[Found]:
                 pass
             elif waiting_cells:
                 _join(waiting_cells, names, text)
-            elif number - last == 1 and all(n.refers for n in names) and last_cells and not any(n.name for c in last_cells for n in c.names):
+            elif (
+                number - last == 1
+                and all(n.refers for n in names)
+                and last_cells
+                and (not any(n.name for c in last_cells for n in c.names) or _IT.match(text.lower()))
+            ):
                 _join(last_cells, names, text)  # "It leans. It's a rotation": the better name comes second
         if cells and not names and number - 1 in asked and not _NO_ANSWER.match(text.lower()):
             for cell in cells:
@@ -734,7 +768,7 @@ def _cost(base: str, name: Item, run: Sequence[Item], forward: bool) -> float:
             price += 0.4
         if plural and len(run) == 1 and len(near.cells) == 1:
             price += 0.2
-    for first, second in zip(run, run[1:], strict=False):
+    for first, second in itertools.pairwise(run):
         gap = base[first.end : second.start].lower()
         price += 0.0 if len(gap.split()) <= 6 and not re.search(r"[;.]", gap) else 0.7
         price += 0.5 * abs(first.clause - second.clause)
@@ -763,7 +797,7 @@ def _collect(mentions: Mentions, live: Sequence[Item]) -> list[Found]:
         for cell in item.cells:
             if any(at > item.start and cell in fine for at, fine in mentions.cleared):
                 continue
-            known = [n for n in item.names if n.name is not None]
+            known: list[Item | None] = [n for n in item.names if n.name is not None]
             for name in known or [None]:
                 key = (cell, name.name if name else None)
                 if key in seen:

@@ -34,7 +34,7 @@ PASS_WORDS = words(
     "aprovado aprovada aceito aceita aceitável passou "
     "goedgekeurd foutloos geslaagd acceptabel "
     "godkänd godkänt felfri felfritt godkendt godkjent fejlfri feilfri hyväksytty virheetön "
-    "zaliczony zaliczona sprawny sprawna bezbłędny bezbłędna zaakceptowany "
+    "dobry dobra dobre zaliczony zaliczona sprawny sprawna bezbłędny bezbłędna zaakceptowany "
     "годен годна годно годный годное исправен исправно исправна принят принято пройден пройдена прошел прошёл прошло прошла соответствует бездефектный "
     "uygun kusursuz hatasız onaylandı geçti lulus đạt vyhovuje schválen"
 )
@@ -87,7 +87,7 @@ NEG_WORDS = words(
 )
 
 SAME = words(
-    "identical same alike equal equals indistinguishable unchanged identisch gleich identique identiques igual iguales idéntico idénticos idêntico idênticos identico identici uguale uguali "
+    "identical same alike equal equals indistinguishable unchanged identisch gleich identique identiques igual iguales idéntico idénticos idéntica idénticas identiche idênticas idêntica idêntico idênticos identico identici uguale uguali "
     "identiek gelijk lika identiska"
 )
 # A cell of which this is said does not differ.
@@ -105,7 +105,7 @@ FINE = words(
     "rätt lika identisk"
 )
 DIFFERS = words(
-    "differ differs differed different differently deviate deviates deviating damaged damage wrong wrongly incorrect incorrectly abnormal abnormality unusual suspicious unlike "
+    "differ differs differed weicht abweicht different differently deviate deviates deviating damaged damage wrong wrongly incorrect incorrectly abnormal abnormality unusual suspicious unlike "
     "mismatch mismatched mismatches odd strange off faulty defective defect defects difference differences flaw flaws fault faults anomaly anomalies deviation deviations "
     "discrepancy irregularity issue issues problem problems error errors bad lacks lack lacking gone disappeared vanished empty blank gap broken bent crooked dirty dented "
     "cracked scratched scratch crack dent burnt burned melted torn loose swapped exchanged replaced extra superfluous additional smaller larger bigger shorter longer "
@@ -121,7 +121,7 @@ DIFFERS = words(
 PRODUCT = words(
     "product products item items article articles sample samples specimen specimens part parts piece pieces object objects unit units tray trays board boards panel panels "
     "image images photo photos picture pictures photograph photographs view views shot shots assembly assemblies device devices component good goods pack packs package packages box boxes "
-    "carton cartons kit set sets one ones workpiece workpieces module modules lot tile sheet plate frame frames circuit circuits pcb pcbs card cards prüfling teil teile produkt produkte produit pièce producto "
+    "carton cartons kit set sets one ones workpiece workpieces module modules lot tile sheet plate frame frames circuit circuits pcb pcbs card cards prüfling teil teile produkt produkte produit pièce imágenes imagen fotos immagini immagine imagens bilder bild producto "
     "pieza prodotto pezzo produto peça stuk detail изделие продукт деталь образец it this that these those they everything all both result he she test inspection "
     "state status condition conclusion judgement judgment verdict decision"
 )
@@ -134,8 +134,8 @@ REFERENCE = re.compile(
     r"(?:upper|uppermost|top|topmost|above|obere|oberen|oberes|oberer|supérieur|supérieure|superior|superiore|bovenste|övre|øverste|верхнее|верхний|верхняя) (?!row|left|right|edge|corner|corners|side|surface|face|line|half of the bottom|third|layer|end|margin|border|of|to|and|LOC|LINE|DEF|,|\.|-)[^\W\d]+"
     r"|(?:first|left|left - hand|1st|former|initial|original|good|passed|accepted|approved|released|known good|golden|perfect|flawless|faultless|master|model|standard|benchmark|ideal|reference|defect - free|nondefective) "
     rf"(?:reference )?{IMAGE}(?= )"
-    r"|(?:reference|references|golden sample|referenz|referenzbild|gutmuster|gutteil|muster|référence|referencia|referência|riferimento|referentie|referens|эталон|эталона|эталону|template|prototype|benchmark)(?= (?!to |number|designator))"
-    r"|(?:at|on|in|of|from|to|with|than|as|for) (?:the )?(?:top|upper one|above|first one|haut|arriba|sopra|cima|oben|boven)(?= (?!row|left|right|edge|corner|side|of|surface|line|third|layer|end|half of the bottom))"
+    r"|(?:reference|references|golden sample|referenz|referenzbild|gutmuster|muster|référence|referencia|referência|riferimento|referentie|referens|эталон|эталона|эталону|template|prototype|benchmark)(?= (?!to |number|designator))"
+    r"|(?:at|on|in|of|from|to|with|than|as|for|du|en|de|di|do|da|van|von|vom) (?:the )?(?:top|upper one|above|first one|haut|arriba|sopra|cima|oben|boven)(?= (?!row|left|right|edge|corner|side|of|surface|line|third|layer|end|half of the bottom))"
     r"|(?:top|oben|haut|upper|arriba|sopra)(?= (?::|=) )"
     rf"|{IMAGE} (?:1|a|one|above|on top|at the top|oben|du haut|de arriba|no \. 1|# 1)(?= )"
     r"|(?:upper|top|first) one(?= )"
@@ -146,7 +146,7 @@ TESTED = re.compile(
     r"(?:lower|lowermost|bottom|bottommost|untere|unteren|unteres|unterer|inférieur|inférieure|inferior|inferiore|onderste|undre|nedre|nederste|нижнее|нижний|нижняя) (?!row|left|right|edge|corner|corners|side|surface|face|line|half of the top|third|layer|end|margin|border|of|to|and|LOC|LINE|DEF|,|\.|-)[^\W\d]+"
     rf"|(?:second|right|right - hand|2nd|latter|tested|inspected|examined|submitted|present|current|given|other|new|unknown|questionable|test) {IMAGE}(?= )"
     r"|(?:under test|under inspection|under examination|to be (?:inspected|tested|judged|evaluated|checked)|test piece|test product|test sample|test item|prüfling|prüfteil|échantillon|muestra|campione|amostra|proefstuk|sample|samples|specimen|образец|изделие)(?= )"
-    r"|(?:at|on|in|of|from|to|with|than|as|for) (?:the )?(?:bottom|lower one|below|second one|bas|abajo|sotto|baixo|unten|onder)(?= (?!row|left|right|edge|corner|side|of|surface|line|third|layer|end))"
+    r"|(?:at|on|in|of|from|to|with|than|as|for|du|en|de|di|do|da|van|von|vom) (?:the )?(?:bottom|lower one|below|second one|bas|abajo|sotto|baixo|unten|onder)(?= (?!row|left|right|edge|corner|side|of|surface|line|third|layer|end))"
     r"|(?:bottom|unten|bas|lower|test|dut|abajo|sotto)(?= (?::|=) )"
     rf"|{IMAGE} (?:2|b|two|below|at the bottom|unten|du bas|de abajo|no \. 2|# 2)(?= )"
     r"|(?:lower|bottom|second) one(?= )"
@@ -173,6 +173,10 @@ OPEN_IF = re.compile(
 SHOWING_IF = re.compile(
     r" if (?:you|we|one|i) (?:look|compare|zoom|see|go|consider|take|examine|inspect|check|overlay|put|lay|place|count|need|have any|have further|have more|want|wish|would like|require|ask)| let me know if | feel free | if (?:needed|necessary|required|anything is unclear|there are any (?:other |further |more )?questions|it helps|that helps) "
 )
+GENERIC = re.compile(
+    rf"^ (?:(?:and|but|so|because|since|as|that|,) )*(?:(?:an?|any|every|such|such an?|each) (?:(?!passed |defective one)\w+ )?(?:{PRODUCT}) (?:(?:like|with|without|that|which|whose|in general|having|lacking) [^,]*)?(?:is|are|must|has to|have to|should|never|always|can|will|would|may)"
+    rf"|(?:{PRODUCT}) (?:like|with|that|which|whose|of this|without) [^,]*(?:are|must|have to|should|will|would|can|fail|pass)) "
+)
 EITHER_OR = re.compile(
     r" either (?=[^,]{2,90} or )(?=.{0,90} (?:lens|camera|reflection|shadow|glare|photo|image|light|artefact|artifact) )"
 )
@@ -181,14 +185,15 @@ MAYBE = re.compile(
     r"vielleicht|möglicherweise|könnte|könnten|eventuell|ob|peut - être|pourrait|quizás|quizá|tal vez|podría|forse|potrebbe|talvez|poderia|misschien|zou|kanske|kunde|может|возможно|możliwe|może) "
 )
 PERMITTED = re.compile(
-    r" (?:may|might|can|could) (?:now |thus |therefore |safely |also |not )*(?:be )?(?:shipped|released|delivered|accepted|passed|sold|used|approved|sent|dispatched|leave|pass|go|enter|reach|considered|regarded|called|classified|rated|judged|seen|said|confirmed)"
+    r" may (?:now |thus |therefore |safely |also |not )*(?:be )?(?:shipped|released|delivered|accepted|sold|used|sent|dispatched|leave|go|enter|reach)"
+    r"| (?:can|could) (?:now |thus |therefore |safely |also |not )*(?:be )?(?:shipped|released|delivered|accepted|passed|sold|used|approved|sent|dispatched|leave|pass|go|enter|reach|considered|regarded|called|classified|rated|judged|seen|said|confirmed)"
 )
 MAY = re.compile(r" may ")
 WOULD = re.compile(
-    r" (?:would(?! be (?:wrong|incorrect|false|unfair|unjustified|a mistake|an error|misleading) to)|würde|würden|serait|sería|sarebbe|seria) "
+    r"(?<! nothing that)(?<! anything that)(?<! nothing which)(?<! anything which)(?<! reason that) (?:would(?! be (?:wrong|incorrect|false|unfair|unjustified|a mistake|an error|misleading) to)|würde|würden|serait|sería|sarebbe|seria) "
 )
 I_WOULD = re.compile(
-    r" (?:i|we) would(?! (?:\w+ )?(?:need|like|have|want|wish|expect|prefer|require|guess|first)) | (?:it|this|product|sample|item|tray|board|piece|part|unit) would (?:not |never |fail|be rejected|pass)"
+    r" (?:i|we) would(?! (?:\w+ )?(?:need|like|have|want|wish|expect|prefer|require|guess|first)) | (?:it|this|(?:the|this) (?:\w+ ){0,2}(?:product|sample|item|tray|board|piece|part|unit)) would (?:not |never |fail|be rejected|pass)"
 )
 _TELL = words(
     "compare explain evaluate answer respond reply describe provide choose select classify ignore specify mention decide determine assess judge state check inspect find say report identify tell name list"

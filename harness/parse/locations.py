@@ -51,13 +51,36 @@ _NUMBERS = {
     for word in words.split()
 }
 _CARDINALS = frozenset(
-    "one two three four five six seven eight nine ten eleven twelve 一 二 三 四 五 六 七 八 九 十".split()
+    [
+        "one",
+        "two",
+        "three",
+        "four",
+        "five",
+        "six",
+        "seven",
+        "eight",
+        "nine",
+        "ten",
+        "eleven",
+        "twelve",
+        "一",
+        "二",
+        "三",
+        "四",
+        "五",
+        "六",
+        "七",
+        "八",
+        "九",
+        "十",
+    ]
 )
-_ROW_NAMES = {
+_ROW_NAMES: dict[tuple[str, ...], dict[str, str]] = {
     ("U", "C", "D"): {
-        **dict.fromkeys("upper top uppermost topmost".split(), "U"),
-        **dict.fromkeys("center centre central middle".split(), "C"),
-        **dict.fromkeys("lower bottom down lowest".split(), "D"),
+        **dict.fromkeys(["upper", "top", "uppermost", "topmost"], "U"),
+        **dict.fromkeys(["center", "centre", "central", "middle"], "C"),
+        **dict.fromkeys(["lower", "bottom", "down", "lowest"], "D"),
     }
 }
 _COLUMN = r"(?:columns?|cols?\b\.?|spalten?|colonnes?|columnas?|colonn[ae]|colunas?|kolom(?:men)?|kolumn(?:en)?|столб\w+|колонк\w+|列)"

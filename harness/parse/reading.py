@@ -1,13 +1,14 @@
 """How each clause is meant: about which of the two products, and whether it asserts anything.
 
 Enters: sentences cut into clauses. Leaves: the same clauses with `side` ("ref", "test", "both" or "" for unsaid, which
-means the product under test), `unreal` (why the clause asserts nothing: "question", "echo", "if", "maybe", "example") and
+means the product under test), `unreal` (why the clause asserts nothing: "question", "echo", "if", "maybe", "example", "generic") and
 `withdrawn` (a first impression that the text itself takes back).
 Cost: a sentence is judged by its own words and by what the sentence before left open; no wider memory.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
@@ -96,7 +97,7 @@ def side_at(clause: Clause, position: int) -> str:
         if (
             name in ("ref", "test")
             and position <= start
-            and re.match(r"^[^\s]+ (?:in|on|for|at) (?:the )?$", clause.line[position + 1 : start + 1])
+            and re.match(r"^[^\s]+ (?:(?:in|on|for|at) (?:the )?)?$", clause.line[position + 1 : start + 1])
         ):
             side = name
     return side
@@ -149,7 +150,7 @@ def _sides(clause: Clause, placed: bool) -> list[tuple[int, str]]:
         and re.match(
             r"^(?: [^\s,]+){1,4} (?:and|or|&|/) (?:(?:in|on|for|at|of) )?(?:the )?$", clause.line[a[0] : b[0] + 1]
         )
-        for a, b in zip(found, found[1:], strict=False)
+        for a, b in itertools.pairwise(found)
     )
     if "both" in names or joined:
         return [(s, "both" if n != "cref" else n) for s, n in found]
@@ -214,6 +215,8 @@ def _meaning(sentence: Sentence, conditional_before: bool) -> bool:
             clause.unreal = "if"
     for index, clause in enumerate(clauses):
         line = clause.line
+        if lx.GENERIC.search(line) and not re.search(r" (?:LOC|LINE) ", line):
+            clause.unreal = clause.unreal or "generic"
         if lx.OPEN_IF.search(line) and not lx.SHOWING_IF.search(line):
             conditional = True
             for k in _reach(clauses, index):
@@ -225,9 +228,7 @@ def _meaning(sentence: Sentence, conditional_before: bool) -> bool:
         elif (
             (lx.MAYBE.search(line) or lx.MAY.search(line) or lx.EITHER_OR.search(line))
             and not lx.PERMITTED.search(line)
-            or lx.WOULD.search(line)
-            and not lx.I_WOULD.search(line)
-        ):
+        ) or (lx.WOULD.search(line) and not lx.I_WOULD.search(line)):
             clause.unreal = clause.unreal or "maybe"
         if index and line.startswith(" should "):
             conditional = True
@@ -238,7 +239,11 @@ def _meaning(sentence: Sentence, conditional_before: bool) -> bool:
                 later.unreal = later.unreal or "example"
     withdrawing = False
     for clause in clauses:
-        if withdrawing and clause.line.split()[0] in _CONTRAST or clause.lead == "-" or lx.RETRACTS.search(clause.line):
+        if (
+            (withdrawing and clause.line.split()[0] in _CONTRAST)
+            or clause.lead == "-"
+            or lx.RETRACTS.search(clause.line)
+        ):
             withdrawing = False
         if lx.FIRST_THOUGHT.search(clause.line):
             withdrawing = True

@@ -221,7 +221,7 @@ class _Reader:
                 elif text not in ("null", "none"):
                     self.prose.append((value.start, value.end))
             elif _NAME_KEY.match(key) and (
-                scalar or value.kind == "array" and all(m[2].kind in ("string", "bare") for m in value.members)
+                scalar or (value.kind == "array" and all(m[2].kind in ("string", "bare") for m in value.members))
             ):
                 for part in self._scalars(value):
                     word = part.text.strip().lower()
@@ -238,9 +238,7 @@ class _Reader:
                 (known := self.names_in(at, at + len(key)))
                 and known[0][0] is not None
                 and key not in ("open", "short", "copper")
-                or known
-                and self.cells_in(value.start - 1, value.end + 1)
-            ):
+            ) or (known and self.cells_in(value.start - 1, value.end + 1)):
                 for cell in self.cells_in(value.start - 1, value.end + 1):
                     self.find(cell, known[0])
             elif (
@@ -277,7 +275,7 @@ class _Reader:
     ) -> None:
         """One record: its cells with its names, unless it says that the cell is fine."""
         if cells and (
-            fine and not bad and not any(n[0] for n in names) or none_named is not None and not names and not bad
+            (fine and not bad and not any(n[0] for n in names)) or (none_named is not None and not names and not bad)
         ):
             return
         if none_named is not None and not cells and not names:
@@ -410,7 +408,7 @@ class _Reader:
             for column, (a, b) in zip(top, row[1:], strict=False):
                 text = self.plain.low[a:b].strip(" \"'.")
                 names = self.names_in(a, b)
-                if names or _BAD.match(text) and text not in ("no", "x"):
+                if names or (_BAD.match(text) and text not in ("no", "x")):
                     for name in names or [(None, a, b)]:
                         self.find((f"{column}{side}", a, b), name)
         self.masked.append((rows[0][0][0], rows[-1][-1][1]))
@@ -464,7 +462,7 @@ class _Reader:
                 for n in self.names_in(a, b)
                 if not re.search(r"\b(?:no|not|without)\b[^,]*$", self.plain.low[a : n[1]])
             ]
-            if kind == "verdict" or kind == "" and (_OK.match(text) or _BAD.match(text)) and text:
+            if kind == "verdict" or (kind == "" and (_OK.match(text) or _BAD.match(text)) and text):
                 fine, bad = (
                     fine or (_OK.match(text) is not None and text not in ("", "-")),
                     bad or _BAD.match(text) is not None,
@@ -564,8 +562,7 @@ def _tables(text: str, blocked: Sequence[tuple[int, int]]) -> Iterator[list[list
             or body.strip() == "|"
             or len(body) > 400
             or not found
-            or found in ",;"
-            and (len(body.split(found)) > 8 or not _like_csv(body, found))
+            or (found in ",;" and (len(body.split(found)) > 8 or not _like_csv(body, found)))
         ):
             if body.strip() == "|" and block:
                 continue
@@ -649,19 +646,22 @@ def _parse(text: str, start: int) -> tuple[Node, int]:
         end = at
         if token in "{[":
             node = Node("object" if token == "{" else "array", m.start(), at, closed=False)
-            pending = _flush(stack[-1], key, pending)
+            _flush(stack[-1], key, pending)
+            pending = None
             stack[-1].members.append((key[0] if key else "", key[1] if key else m.start(), node))
             key = None
             stack.append(node)
         elif token in "}]":
-            pending = _flush(stack[-1], key, pending)
+            _flush(stack[-1], key, pending)
+            pending = None
             key = None
             stack[-1].end, stack[-1].closed = at, True
             stack.pop()
             if len(stack) == 1:
                 break
         elif token == ",":
-            pending = _flush(stack[-1], key, pending)
+            _flush(stack[-1], key, pending)
+            pending = None
             key = None
         elif token == ":":
             if pending is not None and key is None:
@@ -675,7 +675,8 @@ def _parse(text: str, start: int) -> tuple[Node, int]:
             else:
                 pending = Node("string" if quoted else "bare", inner[0], inner[1], text[inner[0] : inner[1]])
     if len(stack) > 1:
-        pending = _flush(stack[-1], key, pending)
+        _flush(stack[-1], key, pending)
+        pending = None
     for node in stack:
         node.end = max(node.end, end)
     child = root.members[0][2] if root.members else root
@@ -683,5 +684,6 @@ def _parse(text: str, start: int) -> tuple[Node, int]:
 
 
 def _flush(parent: Node, key: tuple[str, int] | None, pending: Node | None) -> None:
+    """Give the value read last, if there is one, to its parent."""
     if pending is not None:
         parent.members.append((key[0] if key else "", key[1] if key else pending.start, pending))

@@ -18,12 +18,66 @@ from .parser import parse_answer
 from .vocabulary import canonical_defect
 
 PASSED_WORDS = frozenset(
-    "passed|pass|ok|okay|good|accept|accepted|acceptable|approved|normal|conforming|non-defective|nondefective|not defective|"
-    "no defect|defect-free|合格|合格品|良品|良|正常|正常品|適合|パス|○|問題なし|異常なし|欠陥なし".split("|")
+    [
+        "passed",
+        "pass",
+        "ok",
+        "okay",
+        "good",
+        "accept",
+        "accepted",
+        "acceptable",
+        "approved",
+        "normal",
+        "conforming",
+        "non-defective",
+        "nondefective",
+        "not defective",
+        "no defect",
+        "defect-free",
+        "合格",
+        "合格品",
+        "良品",
+        "良",
+        "正常",
+        "正常品",
+        "適合",
+        "パス",
+        "○",
+        "問題なし",
+        "異常なし",
+        "欠陥なし",
+    ]
 )
 DEFECTIVE_WORDS = frozenset(
-    "defective|defect|fail|failed|ng|bad|reject|rejected|faulty|abnormal|anomaly|anomalous|nonconforming|non-conforming|not passed|"
-    "not ok|nok|不合格|不合格品|不良|不良品|欠陥|欠陥品|異常|不適合|×".split("|")
+    [
+        "defective",
+        "defect",
+        "fail",
+        "failed",
+        "ng",
+        "bad",
+        "reject",
+        "rejected",
+        "faulty",
+        "abnormal",
+        "anomaly",
+        "anomalous",
+        "nonconforming",
+        "non-conforming",
+        "not passed",
+        "not ok",
+        "nok",
+        "不合格",
+        "不合格品",
+        "不良",
+        "不良品",
+        "欠陥",
+        "欠陥品",
+        "異常",
+        "不適合",
+        "×",
+    ]
 )
 
 
@@ -95,7 +149,7 @@ def read_truth(
 
 def _findings(
     locations: Sequence[str] | None, defects: Sequence[str] | None, vocabulary: Vocabulary, grid: Grid
-) -> tuple[Finding, ...] | None | UnreadTruth:
+) -> tuple[Finding, ...] | UnreadTruth | None:
     """The findings of the columns; None without columns."""
     if locations is None and defects is None:
         return None

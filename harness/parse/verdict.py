@@ -55,10 +55,10 @@ _SAME = re.compile(
     rf" ({lx.SAME}|match|matches|matched|agree|agrees|agreed|coincide|coincides|correspond|corresponds|equals|resembles|entspricht|stimmt|corresponde|corrisponde|überein)(?= )"
 )
 _DIFFERS = re.compile(
-    r" (wrong|missing|unusual|suspicious|abnormal|amiss|strange|odd|differ|differs|differed|different|differing|deviate|deviates|deviated|deviating|out of place|stands out|complain|object|criticise|criticize|report|remarkable|striking|conspicuous|auszusetzen|auffällig|to fix|to reject)(?= )"
+    r" (speak against|speaks against|wrong|missing|unusual|suspicious|abnormal|amiss|strange|odd|weicht|differ|differs|differed|different|differing|deviate|deviates|deviated|deviating|out of place|stands out|complain|object|criticise|criticize|report|remarkable|striking|conspicuous|auszusetzen|auffällig|to fix|to reject)(?= )"
 )
 _GOOD = re.compile(
-    r" (good|fine|correct|perfect|intact|complete|normal|undamaged|asitshould|inplace|usable|healthy|sound|clean|gut|bueno|buena|bon|bonne|buono|goed|bra|korrekt|correct|correcte|correcto|corretto|within (?:the )?(?:spec|specs|specification|specifications|tolerance|tolerances|limits))(?= )"
+    r" (good|present|fine|correct|perfect|intact|complete|normal|undamaged|asitshould|inplace|usable|healthy|sound|clean|gut|bueno|buena|bon|bonne|buono|goed|bra|korrekt|correct|correcte|correcto|corretto|within (?:the )?(?:spec|specs|specification|specifications|tolerance|tolerances|limits))(?= )"
 )
 _GOOD_ONE = re.compile(
     r" (good|conforming|saleable|sellable|flawless|perfect|faultless) (product|one|part|item|sample|unit|piece|specimen|board|tray|article|goods)(?= )"
@@ -67,7 +67,7 @@ _GIVES = re.compile(
     r" (?:my|an|our|its|the|your|full|his|her|get|gets|give|gives|deserves|receives|earns) (?:approval|green light|go - ahead|thumbs up|clearance|blessing)(?= )"
 )
 _BAD_ONE = re.compile(
-    r" (bad|faulty|flawed|poor|nonconforming) (product|one|part|item|sample|unit|piece|specimen|board|tray|article)(?= )| (is bad|is flawed|is out of (?:spec|specification|tolerance)|is unfit|is unusable|is not fit)(?= )"
+    r" (bad|faulty|flawed|poor|nonconforming) (product|one|part|item|sample|unit|piece|specimen|board|tray|article)(?= )| (is bad|is flawed|is out of (?:spec|specification|tolerance)|is unfit|is unusable|is not fit|is defect(?= (?:$|,|:)))(?= )"
 )
 _MEETS = re.compile(
     r" (meet|meets|met|meeting|fulfil|fulfill|fulfils|fulfills|fulfilled|satisfy|satisfies|satisfied|reach|reaches|achieves) (?:all )?(?:of )?(?:the |our |its |any |every |these |those )?(?:\w+ )?(requirement|requirements|criterion|criteria|specification|specifications|spec|specs|standard|standards|expectations|conditions|quality|level|demands)(?= )"
@@ -127,7 +127,7 @@ def hear(sentences: Sequence[Sentence]) -> Hearing:
         for index, clause in enumerate(sentence.clauses):
             following = sentence.clauses[index + 1] if index + 1 < len(sentence.clauses) else None
             line = clause.line
-            if lx.RETRACTS.search(line) or re.match(r"^ (?:no|sorry) , ", line) and index == 0 or line == " no ":
+            if lx.RETRACTS.search(line) or (re.match(r"^ (?:no|sorry) , ", line) and index == 0) or line == " no ":
                 hearing.retractions.append(clause.tokens[0].start)
             hearing.refused = hearing.refused or lx.REFUSES.search(line) is not None
             hearing.undecided = hearing.undecided or lx.UNDECIDED.search(line) is not None
@@ -139,7 +139,7 @@ def hear(sentences: Sequence[Sentence]) -> Hearing:
             if not found and said is not None and since <= 1 and clause.unreal in ("",) and not clause.withdrawn:
                 found = _ellipsis(clause, said, sentence)
             for statement, side in found:
-                said, since = statement.verdict, 0
+                said, since = (statement.verdict if side == "ref" else None), 0
                 if side == "ref":
                     continue
                 if clause.unreal or clause.withdrawn:
@@ -163,8 +163,10 @@ def _asked(sentence: Sentence) -> Verdict | None:
     passing, failing = _PASS.search(whole) is not None, _FAIL.search(whole) is not None
     if passing and not failing:
         return "passed"
-    if failing and not passing or not passing and _FLAW.search(whole):
+    if (failing and not passing) or (not passing and (_FLAW.search(whole) or _DIFFERS.search(whole))):
         return "defective"
+    if not failing and (_SAME.search(whole) or _GOOD.search(whole)):
+        return "passed"
     return None
 
 
@@ -215,9 +217,6 @@ def _clause_statements(
             continue
         if any(a < end and start < b for a, b in taken) or _is_decoy(clause, start, end, passing, following):
             continue
-        if _generic(clause, start):
-            taken.append((start, end))
-            continue
         negated = _negations(line, start, end)
         if negated is None:
             hearing.hedged = True
@@ -232,7 +231,18 @@ def _clause_statements(
         if positive and not passing and _names_a_part(line, start):
             continue
         add("passed" if positive else "defective", rank, start, end)
-    if len(sentence.clauses) == 1 and line in (" good ", " fine ", " perfect ", " gut ", " bon ", " correct "):
+    if len(sentence.clauses) == 1 and line in (
+        " good ",
+        " fine ",
+        " perfect ",
+        " gut ",
+        " bon ",
+        " correct ",
+        " all good ",
+        " all fine ",
+        " all correct ",
+        " all clear ",
+    ):
         add("passed", 2, 0, len(line), weak=True)
     found.extend(_equivalents(clause, following, sentence, taken))
     return found
@@ -272,24 +282,6 @@ def _is_local(clause: Clause, start: int, end: int) -> bool:
     )
 
 
-def _generic(clause: Clause, at: int) -> bool:
-    head = clause.line[: at + 1]
-    return (
-        re.match(
-            r"^ (?:(?:and|but|so|because|since|as|that) )?(?:an? (?!passed product|defective product)|any |such |every such )",
-            head,
-        )
-        is not None
-        and re.search(r" (?:is|are|must|has to|have to|should|never|always|can|cannot|will|isn't) ", head) is not None
-        and " LOC " not in head
-        and re.search(
-            rf" (?:{lx.PRODUCT}) (?:like|with|that|which|in general) | (?:die|cube|part|product|item|one|pack|piece) (?:is|are|must|has|should|can|will) ",
-            head,
-        )
-        is not None
-    )
-
-
 def _negations(line: str, start: int, end: int) -> int | None:
     """How many negations reach a word; None where the words before leave it undecided ("not sure that it is passed")."""
     head = line[: start + 1]
@@ -314,7 +306,7 @@ def _negations(line: str, start: int, end: int) -> int | None:
         stop = re.search(r" (?:,|:|but|because|weil) ", tail)
         tail = tail[: stop.start() + 1] if stop else tail
         count += re.match(r"^ (?:it|this|that|the \w+) (?:is|does|was|has|did) not ", tail) is not None
-        count += len(re.findall(r" (?:nicht|niet|inte|ikke|pas|değil|не)(?= )", tail))
+        count += len(re.findall(r" (?:nicht|niet|inte|ikke|pas|değil|не|нет|yok)(?= )", tail))
     return count
 
 
@@ -398,11 +390,13 @@ def _is_decoy(clause: Clause, start: int, end: int, passing: bool, following: Cl
         return True
     if word == "fail" and head.endswith(" without "):
         return True
+    if re.search(r" (?:fails?|failed|failing) to (?:\w+ )?$", head):
+        return True  # "fails to meet": the failing has been heard already
     if (
         word in ("pass", "conform", "comply")
         and head.endswith(" to ")
         and not re.search(
-            rf" (?:able|allowed|deemed|declared|likely|found|ready|good enough|seems|appears|has|unable|not|{lx.FAIL_WORDS}) to $",
+            rf" (?:able|allowed|deemed|declared|likely|found|ready|good enough|seems|appears|has|unable|not|happy|glad|pleased|willing|inclined|prepared|going|want|decided|decide|like|{lx.FAIL_WORDS}) to $",
             head,
         )
     ):
@@ -534,7 +528,7 @@ def _equivalents(
             add("passed", start, end, weak=False)
         elif (
             negated % 2 == 0
-            and re.match(r"^ (?:differs?|deviates?|is different|wrong|differed) ", line[start:])
+            and re.match(r"^ (?:differs?|deviates?|weicht|is different|wrong|differed) ", line[start:])
             and m[1] not in ("report", "object", "complain")
         ):
             add("defective", start, end, weak=True)
@@ -544,8 +538,7 @@ def _equivalents(
         negated = _negations(line, start, end)
         if (
             negated is None
-            or scoped
-            and not negated % 2
+            or (scoped and not negated % 2)
             or _ATTRIBUTE.search(line[: start + 1])
             or _IN_ATTRIBUTE.match(line[end:])
         ):
@@ -569,7 +562,7 @@ def _equivalents(
         short = (
             len(clause.tokens) <= 6 and len(sentence.clauses) == 1 and sentence.end_mark.startswith((".", "!", "\n"))
         )
-        if not (verb and _HOLISTIC.search(line) or short):
+        if not ((verb and _HOLISTIC.search(line)) or short):
             continue
         add("defective" if negated % 2 else "passed", start, end, weak=bool(negated % 2) or len(clause.tokens) > 40)
     for m in _GOOD.finditer(line):
@@ -579,11 +572,11 @@ def _equivalents(
             continue
         subject = re.search(
             rf" (?:(?:{lx.PRODUCT})(?: in the \w+ \w+| under test| at the bottom| below)?|bottom \w+|lower \w+|every \w+|each \w+|each of the \w+|all (?:of )?(?:the |27 )?\w+|alles|tout|todo|tutto) "
-            r"(?:(?:is|are|looks|look|seems|appears|was|were|remains|as|ist|est|es|è|har|är) )(?:(?:not|also|all|completely|perfectly|exactly|therefore|thus|totally|absolutely|still|just|in|a|very|too|to be|quite|really|muy|ganz|nicht|pas|no|non|very|perfect|fully) )*$",
+            r"(?:(?:is|are|looks|look|seems|appears|was|were|remains|as|ist|est|es|è|har|är) )(?:(?:not|also|all|completely|perfectly|exactly|therefore|thus|totally|absolutely|still|just|in|a|very|too|to be|quite|really|muy|ganz|nicht|pas|no|non|very|perfect|fully|as|present and|intact and|clean and|complete and|there and) )*$",
             line[: start + 1],
         )
         if subject is None or re.match(
-            r"^ (?:good|fine|perfect|normal) (?!,|as |quality |condition |order |shape |state |and |enough |to |for )[^\W\d]+ ",
+            r"^ (?:good|fine|perfect|normal) (?!,|with |on |about |as |quality |condition |order |shape |state |and |enough |to |for )[^\W\d]+ ",
             line[start:],
         ):
             continue
@@ -602,7 +595,7 @@ def _asserted(line: str, start: int, negated: int) -> bool:
         return False
     return (
         re.search(
-            r" (?:is|are|was|were|has|have|had|shows?|shown|found|see|noticed?|detected?|observed?|identified|contains?|exhibits?|with|reveals?|due to|because of|presents?|one|two|three|four|several|some|ein|eine|einen|un|une|una|uno|hay|há|een|ett|clear|a|an) (?:\w+ ){0,4}$",
+            r" (?:is|are|was|were|has|have|had|shows?|shown|found|see|noticed?|detected?|observed?|identified|contains?|exhibits?|with|reveals?|due to|because of|presents?|one|two|three|four|several|some|ein|eine|einen|un|une|una|uno|hay|há|een|ett|com|con|avec|mit|обнаружен|обнаружена|обнаружено|обнаружены|найден|найдены|имеется|есть|clear|a|an) (?:\w+ ){0,4}$",
             head,
         )
         is not None

@@ -55,8 +55,8 @@ def equal_error_rate(p: float, q: float) -> float:
 def digital_sn(false_rejects: int, passed: int, misses: int, defective: int) -> DigitalSN | None:
     """The digital SN ratio of `false_rejects` of `passed` and `misses` of `defective` records.
 
-    sn = 10 log10(1/p0 - 1), which is 5 log10 of the odds ratio. Where any of the four cells is zero, (x + .5)/(n + 1) is taken in both classes. The
-    interval is (5 / ln 10) times the log odds ratio's (95 %, statsmodels Table2x2).
+    sn = 10 log10(1/p0 - 1), which is 5 log10 of the odds ratio. Where any of the four cells is zero, (x + .5)/(n + 1)
+    is taken in both classes. The interval is (5 / ln 10) times the log odds ratio's (95 %, statsmodels Table2x2).
 
     Returns:
         None where a class is absent.

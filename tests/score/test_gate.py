@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import binom, binomtest
+from scipy.stats import binom, binomtest, norm
 
 from harness.score import (
     GateResult,
@@ -190,10 +190,19 @@ def test_a_loss_that_the_sample_cannot_show_is_named() -> None:
     found = judge_regression(right_or_wrong([True] * 40), right_or_wrong([True] * 37 + [False] * 3))
     assert found.status == "pass"
     assert "0 verdicts fixed, 3 broken of 40, one-sided p = 0.12" in found.reason
-    small = judge_regression(
-        right_or_wrong([True, False] * 200), right_or_wrong([True, False] * 190 + [False, True] * 10)
+
+
+def test_the_loss_named_is_that_of_a_one_sided_test() -> None:
+    """20 of 400 discordant: d sqrt(n) = z_a sqrt(psi) + z_b sqrt(psi - d^2), z of one-sided 5 % and of 80 % power."""
+    found = judge_regression(
+        right_or_wrong([True] * 390 + [False] * 10), right_or_wrong([True] * 380 + [False] * 10 + [True] * 10)
     )
-    assert "such a sample shows a loss of" in small.reason
+    assert (found.status, found.value) == ("pass", 0)
+    d = 0.05
+    for _ in range(50):
+        d = (norm.ppf(0.95) * math.sqrt(0.05) + norm.ppf(0.8) * math.sqrt(0.05 - d * d)) / 20
+    assert f"such a sample shows a loss of {100 * d:.1f} % with 80 % power" in found.reason
+    assert f"{100 * d:.1f}" == "2.8"
 
 
 def test_overall() -> None:

@@ -163,6 +163,10 @@ def test_clustered_wilson_is_never_narrower_than_wilson() -> None:
     balanced = [True, False] * 50
     groups = [str(i // 2) for i in range(100)]
     assert clustered_wilson(balanced, groups) == wilson(50, 100)
+    nearly = [True, True, *balanced[2:]]
+    errors = [show - 0.51 for show in nearly]
+    assert 0 < clustered_standard_error(errors, groups) < math.sqrt(0.51 * 0.49 / 100)
+    assert clustered_wilson(nearly, groups) == wilson(51, 100)
     assert clustered_wilson([True] * 100, groups) == wilson(100, 100)
     assert clustered_wilson([], []) == wilson(0, 0)
 

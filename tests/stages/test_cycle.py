@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -189,3 +192,23 @@ def test_deeppcb_as_the_readme_says(shared: Path, tmp_path: Path) -> None:
         "SELECT count(*) AS n FROM v_answers WHERE split = 'test' AND condition_id = 'n0' AND repeat = 0",
     )
     assert counted[0]["n"] == 200
+
+
+def test_sigint_ends_with_the_resume_line(raised: Raised, tmp_path: Path) -> None:
+    runs, reports = tmp_path / "runs", tmp_path / "reports"
+    words = [
+        sys.executable, "-m", "harness", "cycle", "--data", raised.first, "--train-cap", "16", "--test-cap", "8",
+        "--model", checkpoint("idefics3"), "--recipe", "tiny", "--set", "train.epochs=1",
+        "--set", "answer.max_new_tokens=8", "--runs", runs, "--reports", reports,
+    ]  # fmt: skip
+    child = subprocess.Popen([str(word) for word in words], stderr=subprocess.PIPE, text=True)
+    assert child.stderr is not None
+    for line in child.stderr:
+        if line.startswith("c0001 measure"):
+            child.send_signal(signal.SIGINT)
+            break
+    rest = child.stderr.read()
+    assert child.wait(timeout=60) == 130, rest
+    assert "interrupted; resume with: harness cycle --resume c0001" in rest
+    assert "Traceback" not in rest
+    assert run("cycle", "--resume", "c0001", "--runs", runs, "--reports", reports).code == 0
