@@ -115,7 +115,7 @@ def _propose(
 def _references(src: str, config: CycleConfig) -> list[dict[str, list[str] | str | None]]:
     command = [sys.executable, "-m", "harness.dataset.references", src, json.dumps(config.data.columns)]
     child = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
-    lines = child.stdout.splitlines()
+    lines = [line for line in child.stdout.split("\n") if line]  # not splitlines: answers hold any separator
     if child.returncode:
         told = json.loads(lines[-1]) if lines and child.returncode == 1 else None
         if told is None:
