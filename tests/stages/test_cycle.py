@@ -201,14 +201,13 @@ def test_sigint_ends_with_the_resume_line(raised: Raised, tmp_path: Path) -> Non
         "--model", checkpoint("idefics3"), "--recipe", "tiny", "--set", "train.epochs=1",
         "--set", "answer.max_new_tokens=8", "--runs", runs, "--reports", reports,
     ]  # fmt: skip
-    child = subprocess.Popen([str(word) for word in words], stderr=subprocess.PIPE, text=True)
-    assert child.stderr is not None
-    for line in child.stderr:
-        if line.startswith("c0001 measure"):
-            child.send_signal(signal.SIGINT)
-            break
-    rest = child.stderr.read()
-    assert child.wait(timeout=60) == 130, rest
+    with subprocess.Popen([str(word) for word in words], stderr=subprocess.PIPE, text=True) as child:
+        assert child.stderr is not None
+        while not child.stderr.readline().startswith("c0001 measure"):
+            assert child.poll() is None, "the cycle ended before Measure"
+        child.send_signal(signal.SIGINT)
+        rest = child.stderr.read()
+    assert child.returncode == 130, rest
     assert "interrupted; resume with: harness cycle --resume c0001" in rest
     assert "Traceback" not in rest
     assert run("cycle", "--resume", "c0001", "--runs", runs, "--reports", reports).code == 0

@@ -386,7 +386,7 @@ def test_a_terminal_gets_a_bar_instead_of_lines(
     with pytest.raises(KeyboardInterrupt):
         _train(idefics3, samples, tmp_path, on_log=_StopAt(3), say=told.append)
     _train(idefics3, samples, tmp_path, replace(RECIPE, epochs=1), say=told.append)
-    assert all(line.startswith("training 8,192 of") for line in told)
+    assert all(line.startswith("training 8,192 parameters") for line in told)
     shown = terminal.getvalue()
     assert "4/4" in shown
     assert "validation loss" in shown
@@ -400,7 +400,7 @@ def test_rows_are_told_as_lines_without_a_terminal(
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     told: list[str] = []
     _train(idefics3, samples, tmp_path, replace(RECIPE, epochs=1), say=told.append)
-    assert told[0].startswith("training 8,192 of 167,648 parameters (4.8864%) on 14 layers")
+    assert told[0].startswith("training 8,192 parameters on 14 layers: 5.1375% of the base model")
     assert [line.split(":")[0] for line in told[1:]] == [
         "step 1, epoch 0.25",
         "step 2, epoch 0.50",
