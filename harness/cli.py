@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from harness.errors import CheckFailed, ConfigError, HarnessError
+from harness.errors import CheckFailed, ConfigError, HarnessError, Interrupted
 
 if TYPE_CHECKING:
     from harness.config import CycleConfig
@@ -374,9 +374,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _say(f"error: {error.message}")
         _say(f"hint: {error.hint}")
         sys.exit(error.exit_code)
-    except KeyboardInterrupt as stop:
-        cycle_id = getattr(stop, "cycle_id", None)
-        _say(f"interrupted; resume with: harness cycle --resume {cycle_id}" if cycle_id else "interrupted")
+    except Interrupted as stop:
+        _say(f"interrupted; resume with: harness cycle --resume {stop.cycle_id}")
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output (head, less) went away: nothing is wrong, and nothing more can be said.

@@ -19,7 +19,7 @@ from typing import Any
 
 from harness.config import CycleConfig
 from harness.dataset.pool import Pool, utc_now
-from harness.errors import ConfigError, LedgerError
+from harness.errors import ConfigError, Interrupted, LedgerError
 from harness.stages import STAGES
 from harness.stages.run import (
     Bench,
@@ -41,14 +41,6 @@ class Place:
     runs: Path
     reports: Path
     say: Callable[[str], None]
-
-
-class Interrupted(KeyboardInterrupt):
-    """The user stopped the cycle; `cycle_id` can be resumed."""
-
-    def __init__(self, cycle_id: str) -> None:
-        super().__init__(cycle_id)
-        self.cycle_id = cycle_id
 
 
 def run_cycle(request: CycleRequest, config: CycleConfig, place: Place) -> list[str]:

@@ -71,3 +71,14 @@ class CheckFailed(HarnessError):
         super().__init__(message, hint=hint)
         if inconclusive:
             self.exit_code = 4
+
+
+class Interrupted(Exception):
+    """The user stopped a cycle (SIGINT), which is no error: `cycle_id` can be resumed.
+
+    No KeyboardInterrupt, because the command-line library ends on those without a word.
+    """
+
+    def __init__(self, cycle_id: str) -> None:
+        super().__init__(cycle_id)
+        self.cycle_id = cycle_id
