@@ -401,14 +401,22 @@ class Migration:
     statements: tuple[str, ...]
 
 
-def _create_tables() -> tuple[str, ...]:
+def _create(*tables: str) -> tuple[str, ...]:
     return tuple(
-        f"CREATE TABLE {table} ({', '.join(f'{name} {kind}' for name, (kind, _) in columns.items())})"
-        for table, columns in TABLES.items()
+        f"CREATE TABLE {table} ({', '.join(f'{name} {kind}' for name, (kind, _) in TABLES[table].items())})"
+        for table in tables
     )
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(1, _create_tables()),)
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(
+        1,
+        _create(
+            "products", "cycles", "samples", "truths", "memberships", "models", "roles", "conditions", "answers",
+            "findings", "scores", "metrics", "comparisons", "training_log", "stages", "gates", "releases",
+        ),
+    ),
+)  # fmt: skip
 SCHEMA_VERSION = MIGRATIONS[-1].version
 
 
