@@ -35,7 +35,8 @@ _EIGHT_BITS = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "
 class Phi3VImageProcessor(BaseImageProcessor):  # type: ignore[misc]  # transformers is untyped
     """The image processor of Phi-3-vision.
 
-    `num_crops` bounds the tiles of a picture (16 in Phi-3-vision, 4 in Phi-3.5-vision); `tile_size` in pixels and
+    `num_crops` bounds the tiles of a picture (16 in Phi-3-vision, 4 in Phi-3.5-vision; 0, which no published model has,
+    leaves the overview alone: half the work where one tile would show the very same); `tile_size` in pixels and
     `tile_tokens` along a tile's side are 336 and 12 in the published models, and must fit the model's configuration.
     `num_img_tokens` is kept from the published files and used nowhere.
     """
@@ -73,7 +74,7 @@ class Phi3VImageProcessor(BaseImageProcessor):  # type: ignore[misc]  # transfor
         Args:
             images: one picture or a sequence of them: PIL, or arrays and tensors of [H, W], [H, W, C] or [C, H, W] with
                 1, 3 or 4 channels, uint8 or float in [0, 1].
-            num_crops: in place of the processor's own.
+            num_crops: in place of the processor's own; 0 leaves the overview alone, and a padded size of (0, 0).
             return_tensors: "pt", "np", or None, which leaves torch tensors.
 
         Raises:
@@ -81,8 +82,8 @@ class Phi3VImageProcessor(BaseImageProcessor):  # type: ignore[misc]  # transfor
         """
         pictures = images if isinstance(images, list | tuple) else [images]
         crops = self.num_crops if num_crops is None else num_crops
-        if crops < 1:
-            raise ValueError(f"num_crops is {crops}: a picture needs at least one")
+        if crops < 0:
+            raise ValueError(f"num_crops is {crops}: it is the number of tiles, or 0 for the overview alone")
         made = [self._crops(as_picture(picture), crops) for picture in pictures]
         values = torch.zeros(len(made), crops + 1, 3, self.tile_size, self.tile_size)
         for row, (tiles, _) in enumerate(made):
@@ -111,12 +112,15 @@ class Phi3VImageProcessor(BaseImageProcessor):  # type: ignore[misc]  # transfor
     def padded_size(
         self, width: int, height: int, num_crops: int | None = None
     ) -> tuple[tuple[int, int], tuple[int, int]]:
-        """((width, height) after resizing, (height, width) after padding), in pixels.
+        """((width, height) after resizing, (height, width) after padding), in pixels; (0, 0) with num_crops 0.
 
         Raises:
             ValueError: the picture is so long that nothing of its height would be left.
         """
         crops = self.num_crops if num_crops is None else num_crops
+        if crops == 0:
+            resized, _ = self.padded_size(width, height, 1)
+            return resized, (0, 0)
         tall = width < height
         long, short = (height, width) if tall else (width, height)
         ratio = long / short
@@ -138,6 +142,9 @@ class Phi3VImageProcessor(BaseImageProcessor):  # type: ignore[misc]  # transfor
     def _crops(self, picture: Image.Image, num_crops: int) -> tuple[Tensor, tuple[int, int]]:
         """([1 + tiles, 3, tile, tile], (height, width) after padding)."""
         tile = self.tile_size
+        if num_crops == 0:
+            crops, _ = self._crops(picture, 1)
+            return crops[:1], (0, 0)
         (new_width, new_height), (height, width) = self.padded_size(*picture.size, num_crops)
         tall = picture.width < picture.height
         if tall:

@@ -85,7 +85,8 @@ class Phi3VImageEmbedding(nn.Module):
         Args:
             pixel_values: [pictures, crops, 3, H, W]: the overview, then the tiles row by row, then padding; or one
                 [crops, 3, H, W] a picture.
-            image_sizes: [pictures, 2], (height, width) of the padded picture in pixels, multiples of the tile.
+            image_sizes: [pictures, 2], (height, width) of the padded picture in pixels, multiples of the tile; (0, 0) for
+                an overview without tiles.
 
         Returns:
             One [tokens, hidden] a picture.
@@ -110,12 +111,12 @@ class Phi3VImageEmbedding(nn.Module):
         return list(projected.split(lengths))
 
     def _grids(self, pixel_values: Tensor | Sequence[Tensor], image_sizes: Tensor) -> list[tuple[int, int]]:
-        """(rows, cols) of tiles of each picture."""
+        """(rows, cols) of tiles of each picture; (0, 0) where it is its overview alone."""
         sizes = [(int(height), int(width)) for height, width in image_sizes.tolist()]
         if len(sizes) != len(pixel_values):
             raise ValueError(f"{len(pixel_values)} pictures in pixel_values, {len(sizes)} in image_sizes")
         for number, ((height, width), crops) in enumerate(zip(sizes, pixel_values, strict=True), start=1):
-            if height % self.tile or width % self.tile or not height or not width:
+            if height % self.tile or width % self.tile or (height == 0) != (width == 0):
                 raise ValueError(f"picture {number} of {height} x {width} pixels is no whole number of {self.tile}")
             if len(crops) <= (height // self.tile) * (width // self.tile):
                 raise ValueError(f"picture {number} of {height} x {width} pixels has only {len(crops)} crops")

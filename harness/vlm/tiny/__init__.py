@@ -1,11 +1,18 @@
 """The tiny model: Phi-3-vision's architecture small enough for a laptop, on the same native class and code path.
 
-    build.py   the checkpoint, made in seconds from a seed; its weights are random, so that it talks without sense
-
-`checkpoint()` gives its folder. Until the project ships trained weights it shows that everything runs, not that a small
-model can inspect: read the figures of a cycle on it as a test of the tool.
+    checkpoint/   the checkpoint that the package carries, weights included
+    build.py      its configuration, tokenizer and processor; checkpoints with random weights
+    pretrain/     how its weights were made
+    README.md     what it was trained on, and what it can do
 """
 
-from harness.vlm.tiny.build import build, checkpoint
+from pathlib import Path
 
-__all__ = ["build", "checkpoint"]
+from harness.vlm.tiny.build import FOLDER, random_checkpoint
+
+__all__ = ["checkpoint", "random_checkpoint"]
+
+
+def checkpoint() -> Path:
+    """The folder of the embedded checkpoint."""
+    return FOLDER
