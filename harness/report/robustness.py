@@ -24,8 +24,8 @@ SHOWN = {
     "n0_sn_base": "SN ratio against the reference; grows with the number of data",
     "overall_sn": "T-method: the score at n0 as an estimate of the truth",
     "overall_energy_sn": "the same as an energy ratio",
-    "noise_false_reject_rate": "p under N1 and N2, P(defective) ≥ .5",
-    "noise_miss_rate": "q under N1 and N2, P(defective) ≤ .5",
+    "noise_false_reject_rate": "of the truly passed: P(defective) ≥ .5 under N1 or N2",
+    "noise_miss_rate": "of the truly defective: P(defective) ≤ .5 under N1 or N2",
 }
 RATES = {
     "false_reject_rate": "p at n0, as answered",

@@ -38,8 +38,8 @@ FROM (
     SELECT model_id, sample_id, condition_id, engine_id, p_defective, answered_at FROM probabilities
 ) a
 JOIN conditions c ON c.condition_id = a.condition_id AND c.engine_id = a.engine_id
-WHERE a.model_id = ? AND a.condition_id = 'n0' AND c.engine->>'$.openings.passed' = ?
-  AND c.engine->>'$.openings.defective' = ?
+WHERE a.model_id = ? AND a.condition_id = 'n0' AND (c.engine->>'$.openings.passed') = ?
+  AND (c.engine->>'$.openings.defective') = ?
 GROUP BY a.sample_id
 """,
         [model_id, passed, defective],

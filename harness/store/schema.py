@@ -285,7 +285,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "metric": (
             "VARCHAR NOT NULL",
             "sn_base, sn_truth (energy ratios), n0_sn_base, n0_sn_truth, overall_sn, overall_energy_sn: dB; "
-            "noise_false_reject_rate, noise_miss_rate: P(defective) > .5 is called defective, under N1 and N2",
+            "noise_false_reject_rate, noise_miss_rate: P(defective) is on the wrong side of .5 under N1 or N2",
         ),
         "reference_model_id": ("VARCHAR NOT NULL", "whose scores at n0 are the signal; truth where the signal is +-1"),
         "value": ("DOUBLE", "may be infinite, and NULL where not defined; method names it"),
