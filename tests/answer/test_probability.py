@@ -32,9 +32,7 @@ def _ask(vlm: Vlm, samples: Sequence[Sample], batch_size: int = 4, **settings: A
 
 def test_equals_the_answers_own(vlm: Vlm, samples: list[Sample]) -> None:
     condition = Condition("n0", decoding=Decoding(max_new_tokens=2))
-    answers = answer_batches(
-        vlm, samples[:6], model_id="m", condition=condition, batch_size=3, openings=OPENINGS
-    )
+    answers = answer_batches(vlm, samples[:6], model_id="m", condition=condition, batch_size=3, openings=OPENINGS)
     wanted = {answer.sample_id: answer.p_defective for batch in answers for answer in batch}
     assert _ask(vlm, samples[:6]) == pytest.approx(wanted, rel=2e-5)
 

@@ -225,7 +225,7 @@ def test_the_interval_covers_the_true_ratio() -> None:
 
 
 def test_no_signal_is_told_as_no_lower_end() -> None:
-    """Scores that have nothing to do with the truth: the plain ratio is finite by chance; its interval is open below."""
+    """Scores without any truth in them: the plain ratio is finite by chance; its interval is open below."""
     rng = np.random.default_rng(2)
     truth = [1.0, -1.0] * 50
     opened = 0
