@@ -257,6 +257,34 @@ def predict(
 
 
 @app.command()
+def robustness(
+    cycle: Cycle,
+    reference: Annotated[
+        str | None, typer.Option("--reference", help="Signal of sn_base: base, a cycle or a model id.")
+    ] = None,
+    change_reference: Annotated[
+        bool, typer.Option("--change-reference", help="Replace the recorded one; scores on both.")
+    ] = False,
+    as_json: AsJson = False,
+    runs: Runs = RUNS,
+    reports: Reports = REPORTS,
+    config: Config = None,
+) -> None:
+    """Study a cycle's models under noise: L8 on validation, N1 and N2 on test, SN ratios with intervals."""
+    from dataclasses import asdict
+
+    from harness.cycle import Place, study_robustness
+    from harness.report.robustness import sn_lines
+
+    found = study_robustness(cycle, Place(runs, reports, _say), reference=reference, change_reference=change_reference)
+    if as_json:
+        print(json.dumps(found.as_json(), ensure_ascii=False, default=str, indent=1))
+        return
+    lines = [asdict(line) for line in sn_lines(_ledger(runs), cycle)]
+    _print_rows([{k: v for k, v in line.items() if k != "meaning"} for line in lines], as_json=False)
+
+
+@app.command()
 def parse(
     text: Annotated[str | None, typer.Argument(help="An answer.")] = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help='Read {"id","text"} lines on stdin.')] = False,
@@ -375,7 +403,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         _say(f"hint: {error.hint}")
         sys.exit(error.exit_code)
     except Interrupted as stop:
-        _say(f"interrupted; resume with: harness cycle --resume {stop.cycle_id}")
+        _say(f"interrupted; resume with: {stop.command} {stop.cycle_id}")
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output (head, less) went away: nothing is wrong, and nothing more can be said.

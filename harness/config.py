@@ -100,6 +100,16 @@ class DecodingVariant(_Section):
     top_p: float | None = Field(default=None, gt=0, le=1)
 
 
+class NoiseConfig(_Section):
+    """The noise study."""
+
+    paraphrase: str | None = Field(
+        default=None,
+        min_length=1,
+        description="the question in other words, {question} for the record's own; None: a sentence before it",
+    )
+
+
 class GridConfig(_Section):
     """The coordinates printed at the panels."""
 
@@ -120,6 +130,7 @@ class CycleConfig(_Section):
     product: str = Field(default="default", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")
     recipe: str = "default"
     seed: int = Field(default=42, ge=0, lt=2**31)
+    robustness: bool = Field(default=False, description="run the noise study in Control: harness robustness")
     charter: dict[str, str] = Field(default={}, description="free text for the report: purpose, customer, owner ...")
     grid: GridConfig = GridConfig()
     vocabulary: dict[str, list[str]] = Field(default={}, description="defect name -> other ways to write it")
@@ -133,6 +144,7 @@ class CycleConfig(_Section):
     train: TrainConfig = TrainConfig()
     answer: AnswerConfig = AnswerConfig()
     decoding: dict[str, DecodingVariant] = {}
+    noise: NoiseConfig = NoiseConfig()
 
     @field_validator("targets")
     @classmethod

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.config import CycleConfig
 from harness.dataset.pool import Pool, utc_now
@@ -32,6 +32,9 @@ from harness.stages.run import (
 )
 from harness.store import Ledger, read, write
 from harness.store.rows import StageRow
+
+if TYPE_CHECKING:
+    from harness.stages.robustness import NoiseStudy
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +78,35 @@ def resume_cycle(cycle_id: str, place: Place) -> list[str]:
         LedgerError: there is no such cycle.
     """
     return _run_series(cycle_id, place)
+
+
+def study_robustness(
+    cycle_id: str, place: Place, *, reference: str | None = None, change_reference: bool = False
+) -> NoiseStudy:
+    """Study a finished cycle's models under noise and render its page again.
+
+    Args:
+        reference: "base", a cycle id or a model id: whose scores are the signal of sn_base; None: the product's own.
+        change_reference: allow another reference than the recorded one; both models are then scored on both.
+
+    Raises:
+        UnknownCycle: there is no such cycle.
+        HarnessError: as `study_noise`; what was answered stays and is not asked again.
+        Interrupted: on SIGINT.
+    """
+    from harness.report import render_reports
+    from harness.stages.robustness import study_noise
+
+    read.cycle(Ledger(place.runs), cycle_id)
+    request, config = read_cycle_file(place.runs / cycle_id)
+    run = _open(cycle_id, request, config, place, Bench(lambda: _load(config, place.say)))
+    try:
+        found = study_noise(run, reference=reference, change_reference=change_reference)
+    except KeyboardInterrupt as stop:
+        raise Interrupted(cycle_id, "harness robustness") from stop
+    for page in render_reports(run.ledger, [cycle_id], place.reports):
+        place.say(f"robustness: {page}")
+    return found
 
 
 def _run_series(cycle_id: str, place: Place) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.report import figures
 from harness.report.figures import Figure, Point
+from harness.report.robustness import RobustnessPart, robustness_part
 from harness.store import Ledger, pages, read
 from harness.store.rows import CycleRow
 
@@ -183,6 +184,7 @@ class CyclePage:
     plots: Mapping[str, Figure]
     gallery: tuple[PictureShown, ...]
     gallery_total: int
+    robustness: RobustnessPart | None
     made_at: str
     version: str
 
@@ -237,6 +239,7 @@ def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str
     gates = read.gates(ledger, cycle_id)
     shown = pages.gallery(ledger, cycle_id, GALLERY)
     stages = read.stages(ledger, cycle_id)
+    robustness = robustness_part(ledger, cycle_id)
     return CyclePage(
         cycle_id=cycle_id,
         product=cycle.product,
@@ -264,9 +267,10 @@ def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str
             for s in stages
         ),
         sharing=_sharing(cycle, improve),
-        plots=_cycle_plots(ledger, cycle),
+        plots=_cycle_plots(ledger, cycle) | (robustness.plots if robustness else {}),
         gallery=tuple(_picture(row) for row in shown),
         gallery_total=int(shown[0]["total"]) if shown else 0,
+        robustness=robustness,
         made_at=f"{made_at:%Y-%m-%d %H:%M} UTC",
         version=version,
     )

@@ -180,6 +180,41 @@ def training(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return _figure(traces, title="Loss, nats per answer token", x="optimizer step")
 
 
+def factor_effects(rows: Sequence[Mapping[str, Any]], role: str) -> Figure:
+    """The mean score at both levels of each noise factor (要因効果図), by the truth of the pictures."""
+    looks = {
+        "all": ("all", ROLE_COLORS[role], "circle"),
+        "truth=passed": ("truly passed", GOOD, "square"),
+        "truth=defective": ("truly defective", BAD, "diamond"),
+    }
+    factors = {row["factor"]: _level_names(row) for row in rows}
+    traces = []
+    for part, (name, color, symbol) in looks.items():
+        own = [row for row in rows if row["slice"] == part]
+        if own:
+            # A gap after each factor: a line joins the two levels of one factor, never two factors.
+            x = [spot for row in own for spot in (*_level_names(row), _level_names(row)[1])]
+            y = [mean for row in own for mean in (row["low_mean"], row["high_mean"], None)]
+            traces.append(
+                {
+                    "type": "scatter", "mode": "lines+markers", "name": f"{name}, n = {own[0]['n']}", "x": x, "y": y,
+                    "connectgaps": False, "line": {"color": color, "width": 2},
+                    "marker": {"color": color, "size": 8, "symbol": symbol},
+                    "hovertemplate": "%{x}: s = %{y:.3f}<extra></extra>",
+                }
+            )  # fmt: skip
+    title = f"Factor effects on validation, {ROLE_NAMES[role]}"
+    figure = _figure(traces, title=title, x="", y="mean s = 2 P(defective) − 1", height=400)
+    spots = [spot for names in factors.values() for spot in names]
+    figure["layout"]["xaxis"].update(type="category", categoryorder="array", categoryarray=spots, tickangle=-45)
+    return figure
+
+
+def _level_names(row: Mapping[str, Any]) -> tuple[str, str]:
+    name = str(row["factor"]).replace("_", " ")
+    return escape(f"{name} {row['low_level']}"), escape(f"{name} {row['high_level']}")
+
+
 def _figure(
     traces: Sequence[Any],
     *,

@@ -6,6 +6,8 @@
     intervals.py   Wilson, Clopper-Pearson, bootstrap, clusters
     aggregate.py   every figure of a set of answers
     digital_sn.py  two kinds of mistakes in one ratio
+    noise_sn.py    how steady is the inspector under noise?
+    noise_plan.py  which noise: the L8, factor effects, compound noise
     auroc.py       how well P(defective) separates
     compare.py     did it improve? paired, on the same records
     gate.py        may it be released?

@@ -1,7 +1,7 @@
 """Control: may this model be released? Targets with their bounds, and no regression against the incumbent.
 
 Enters: scores in the ledger and the targets. Leaves: rows in gates, and a verdict: pass, fail or inconclusive.
-Needs no model; `harness gate` calls the same function.
+Judging needs no model; `harness gate` calls the same function. With `robustness = true` the noise study runs before.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from harness.store.rows import GateRow, ReleaseRow, ScoreRow
 def control(run: CycleRun) -> dict[str, Any]:
     """Do the stage's work and return its manifest."""
     incumbent = run.left_by("improve")["incumbent"]
+    notes = _noise_notes(run) if run.config.robustness else []
     rows = judge_cycle(run.ledger, run.cycle_id, run.config.targets, incumbent=incumbent)
     overall = rows[-1]
     for row in rows:
         run.say(f"control: {row.gate} {row.status}: {row.reason}")
-    return {"overall": overall.status, "incumbent": incumbent, "notes": [overall.reason]}
+    return {"overall": overall.status, "incumbent": incumbent, "notes": [overall.reason, *notes]}
 
 
 def judge_cycle(ledger: Ledger, cycle_id: str, targets: Mapping[str, float], *, incumbent: str | None) -> list[GateRow]:
@@ -119,6 +120,18 @@ def promote_cycle(ledger: Ledger, cycle_id: str, *, note: str, force: bool) -> R
     with ledger.writing() as connection:
         write.insert(connection, [row])
     return row
+
+
+def _noise_notes(run: CycleRun) -> list[str]:
+    """Run the noise study. Without validation records there is none, which is no reason to lose the cycle."""
+    from harness.stages.robustness import study_noise  # it runs models, and `harness gate` must stay light
+
+    if not read.memberships(run.ledger, run.cycle_id, ("validation",)):
+        note = "no noise study: there is no validation record to choose noise levels on"
+        run.say(f"control: {note}")
+        return [note]
+    found = study_noise(run)
+    return [f"noise study: {found.study.reason}"]
 
 
 def _same_split(ledger: Ledger, first: str, second: str) -> bool:

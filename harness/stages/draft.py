@@ -43,6 +43,7 @@ def draft_config(sources: Sequence[str], *, product: str, runs: Path, config: Cy
         f"product = {json.dumps(product)}        # pool, test split and releases belong to a product",
         '# recipe = "default"          # default, seed, tiny, or a TOML file; chosen by the model where unset',
         "seed = 42                     # of training and sampling; the split does not depend on it",
+        "# robustness = true           # the noise study in Control: 8 runs on validation, 2 on test, no texts",
         "",
         "[charter]                     # free text for the report's first section",
         'purpose = ""',

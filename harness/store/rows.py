@@ -298,6 +298,74 @@ class ReleaseRow:
     note: str
 
 
+@dataclass(frozen=True, slots=True)
+class ProbabilityRow:
+    """A verdict probability that was asked for alone, without a text."""
+
+    model_id: str
+    sample_id: str
+    condition_id: str
+    engine_id: str
+    p_defective: float
+    seconds: float
+    answered_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseStudyRow:
+    """The noise study of a cycle: which compound noise, on how many records, against which reference."""
+
+    cycle_id: str
+    n1_condition: str
+    n2_condition: str
+    compound: str
+    reason: str
+    reference_model_id: str
+    validation_records: int
+    test_records: int
+    engine_id: str
+    studied_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseEffectRow:
+    """The effect of one noise factor on one model's scores of the validation records."""
+
+    cycle_id: str
+    model_role: Role
+    slice: str
+    factor: str
+    low_level: str
+    high_level: str
+    low_mean: float
+    high_mean: float
+    effect: float
+    ci_low: float | None
+    ci_high: float | None
+    up: int
+    down: int
+    p_value: float
+    steady: bool
+    n: int
+
+
+@dataclass(frozen=True, slots=True)
+class NoiseSnRow:
+    """One figure of the noise study. `reference_model_id` is "truth" where the signal is the truth."""
+
+    cycle_id: str
+    model_role: Role
+    model_id: str
+    metric: str
+    reference_model_id: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    beta: float | None
+    n: int
+    method: str
+
+
 #: row class -> its table
 TABLE_OF: dict[type, str] = {
     ProductRow: "products",
@@ -317,4 +385,8 @@ TABLE_OF: dict[type, str] = {
     StageRow: "stages",
     GateRow: "gates",
     ReleaseRow: "releases",
+    ProbabilityRow: "probabilities",
+    NoiseStudyRow: "noise_studies",
+    NoiseEffectRow: "noise_effects",
+    NoiseSnRow: "noise_sn",
 }

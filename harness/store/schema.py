@@ -236,6 +236,65 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "gate_status": ("VARCHAR NOT NULL", "of the gate at that time"),
         "note": ("VARCHAR NOT NULL", "why, in the promoter's words"),
     },
+    "probabilities": {
+        "model_id": ("VARCHAR NOT NULL", "who was asked"),
+        "sample_id": ("VARCHAR NOT NULL", "about what"),
+        "condition_id": ("VARCHAR NOT NULL", "n0, or noise-1122112: a level (0 as in n0, 1, 2) for each noise factor"),
+        "engine_id": ("VARCHAR NOT NULL", "under which circumstances"),
+        "p_defective": ("DOUBLE NOT NULL", "P(defective) in [0, 1], asked for without a text"),
+        "seconds": ("DOUBLE NOT NULL", "its share of the batch"),
+        "answered_at": ("TIMESTAMP NOT NULL", "UTC"),
+    },
+    "noise_studies": {
+        "cycle_id": ("VARCHAR NOT NULL", "the cycle"),
+        "n1_condition": ("VARCHAR NOT NULL", "compound noise that pushes s = 2 P(defective) - 1 down"),
+        "n2_condition": ("VARCHAR NOT NULL", "compound noise that pushes s up"),
+        "compound": ("VARCHAR NOT NULL", "factors | plan runs: how N1 and N2 were made"),
+        "reason": ("VARCHAR NOT NULL", "in words"),
+        "reference_model_id": ("VARCHAR NOT NULL", "the frozen model that sn_base refers to"),
+        "validation_records": ("BIGINT NOT NULL", "records of the L8 plan"),
+        "test_records": ("BIGINT NOT NULL", "records under N1 and N2"),
+        "engine_id": ("VARCHAR NOT NULL", "circumstances of the answers under noise"),
+        "studied_at": ("TIMESTAMP NOT NULL", "UTC"),
+    },
+    "noise_effects": {
+        "cycle_id": ("VARCHAR NOT NULL", "the cycle"),
+        "model_role": ("VARCHAR NOT NULL", "base | finetuned"),
+        "slice": ("VARCHAR NOT NULL", "all, truth=passed or truth=defective"),
+        "factor": ("VARCHAR NOT NULL", "brightness, gaussian_noise, jpeg_quality, shift, blur, rotation, prompt"),
+        "low_level": ("VARCHAR NOT NULL", "level 1 in words"),
+        "high_level": ("VARCHAR NOT NULL", "level 2 in words"),
+        "low_mean": ("DOUBLE NOT NULL", "mean score s = 2 P(defective) - 1 at level 1, validation records"),
+        "high_mean": ("DOUBLE NOT NULL", "mean score s at level 2"),
+        "effect": ("DOUBLE NOT NULL", "high_mean - low_mean"),
+        "ci_low": ("DOUBLE", "bootstrap 95 % interval of the effect"),
+        "ci_high": ("DOUBLE", "bootstrap 95 % interval of the effect"),
+        "up": ("BIGINT NOT NULL", "records whose s rises from level 1 to level 2 by .001 or more"),
+        "down": ("BIGINT NOT NULL", "records whose s falls by .001 or more"),
+        "p_value": ("DOUBLE NOT NULL", "two-sided sign test of up against down"),
+        "steady": (
+            "BOOLEAN NOT NULL",
+            "it pushes the slice's records the same way; finetuned, all: it is in N1 and N2",
+        ),
+        "n": ("BIGINT NOT NULL", "validation records"),
+    },
+    "noise_sn": {
+        "cycle_id": ("VARCHAR NOT NULL", "the cycle"),
+        "model_role": ("VARCHAR NOT NULL", "base | finetuned"),
+        "model_id": ("VARCHAR NOT NULL", "the model in that role"),
+        "metric": (
+            "VARCHAR NOT NULL",
+            "sn_base, sn_truth (energy ratios), n0_sn_base, n0_sn_truth, overall_sn, overall_energy_sn: dB; "
+            "noise_false_reject_rate, noise_miss_rate: P(defective) is on the wrong side of .5 under N1 or N2",
+        ),
+        "reference_model_id": ("VARCHAR NOT NULL", "whose scores at n0 are the signal; truth where the signal is +-1"),
+        "value": ("DOUBLE", "may be infinite, and NULL where not defined; method names it"),
+        "ci_low": ("DOUBLE", "95 % interval, ends may be infinite"),
+        "ci_high": ("DOUBLE", "95 % interval, ends may be infinite"),
+        "beta": ("DOUBLE", "slope on the signal; below 0 the model runs against it"),
+        "n": ("BIGINT NOT NULL", "test records"),
+        "method": ("VARCHAR NOT NULL", "how the interval was made, or the name of what is infinite or not defined"),
+    },
 }
 
 #: metrics that v_accuracy and v_learning_curve show as columns, in MEASUREMENT's order.
@@ -416,6 +475,7 @@ MIGRATIONS: tuple[Migration, ...] = (
             "findings", "scores", "metrics", "comparisons", "training_log", "stages", "gates", "releases",
         ),
     ),
+    Migration(2, _create("probabilities", "noise_studies", "noise_effects", "noise_sn")),
 )  # fmt: skip
 SCHEMA_VERSION = MIGRATIONS[-1].version
 

@@ -42,9 +42,16 @@ def open_picture(sample: Sample) -> Image:
 
 
 def prompt_batch(
-    processor: Any, samples: Sequence[Sample], *, padding_side: Literal["left", "right"] = "left"
+    processor: Any,
+    samples: Sequence[Sample],
+    *,
+    padding_side: Literal["left", "right"] = "left",
+    pictures: Sequence[Image] | None = None,
 ) -> dict[str, Tensor]:
     """Prompts and pictures of the samples as one batch.
+
+    Args:
+        pictures: RGB pictures to show in place of the samples' own (a noise study's); None opens the samples' own.
 
     Returns:
         The processor's tensors: `input_ids` and `attention_mask` int64 [B, L], `pixel_values` float32 and what else the
@@ -54,14 +61,14 @@ def prompt_batch(
         DataError: a picture cannot be read, or the processor refuses it or the question.
     """
     prompts = [chat_prompt(processor, sample.question) for sample in samples]
-    pictures = [[open_picture(sample)] for sample in samples]
+    shown = [[picture] for picture in (map(open_picture, samples) if pictures is None else pictures)]
     # As ProcessorMixin.apply_chat_template does: a template that writes <s> itself must not get a second one.
     bos = processor.tokenizer.bos_token
     own_bos = {"add_special_tokens": False} if bos and prompts[0].startswith(bos) else {}
     try:
         inputs = processor(
             text=prompts,
-            images=pictures,
+            images=shown,
             padding=True,
             padding_side=padding_side,
             truncation=False,
