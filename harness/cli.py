@@ -268,7 +268,7 @@ def watch(
     config: Config = None,
 ) -> None:
     """Watch a frozen model on a new labelled lot, exit 3 on an alarm; without --data, show the lots and charts."""
-    from harness.stages.watch import chart_rows, lot_line, watch_lot, watched
+    from harness.stages.watch import chart_notes, chart_rows, lot_line, watch_lot, watched
 
     ledger = _ledger(runs)
     if not data:
@@ -287,6 +287,8 @@ def watch(
     else:
         _print_rows(lots, as_json=False)
         _print_rows(points, as_json=False)
+    for note in chart_notes(seen):
+        _say(f"watch: {note}")
     if data and seen.alarms:
         raise CheckFailed(
             f"alarm at lot {seen.lot!r} of {cycle}: {'; '.join(seen.alarms)}",

@@ -33,8 +33,6 @@ SIGMAS = 3.0
 #: mean of the range of two standard normal values, as Minitab rounds it
 D2 = 1.128
 EWMA_WEIGHT = 0.2
-#: the rejected rate of a CUSUM whose accepted rate is given: .02 -> .05
-REJECTED = 2.5
 #: an in-control process raises a false alarm of the CUSUM once in at least so many lots
 LOTS_BETWEEN_FALSE_ALARMS = 200
 #: expected mistakes under which normal limits are rough
@@ -86,40 +84,6 @@ class Chart:
     provisional: bool
     points: tuple[ChartPoint, ...]
     notes: tuple[str, ...]
-
-
-def control_charts(metric: str, lots: Sequence[LotCount], *, accepted: float) -> tuple[Chart, ...]:
-    """The four charts of one metric: p, Laney p', EWMA, CUSUM.
-
-    Args:
-        metric: its name, as in "miss_rate".
-        lots: in the order in which they were watched.
-        accepted: the rate that the release promises; the CUSUM weighs it against REJECTED times as much.
-
-    Raises:
-        ValueError: a lot with more mistakes than records, or an accepted rate outside (0, 1).
-    """
-    return (
-        p_chart(metric, lots),
-        laney_chart(metric, lots),
-        ewma_chart(metric, lots),
-        cusum_chart(metric, lots, accepted=accepted, rejected=rejected_rate(accepted)),
-    )
-
-
-def alarms_of(charts: Sequence[Chart], lot: str) -> list[str]:
-    """What the charts say of one lot, in words; empty where no chart alarms."""
-    return [
-        f"{chart.metric} {point.alarm}"
-        for chart in charts
-        for point in chart.points
-        if point.lot == lot and point.alarm
-    ]
-
-
-def rejected_rate(accepted: float) -> float:
-    """REJECTED times the accepted rate, or half of what is left to 1 where that is less."""
-    return min(REJECTED * accepted, (1 + accepted) / 2)
 
 
 def p_chart(metric: str, lots: Sequence[LotCount]) -> Chart:
@@ -242,7 +206,7 @@ def _rate(lot: LotCount) -> float | None:
 
 
 def _normal_limits(center: float | None, n: float, factor: float | None) -> tuple[float, float] | None:
-    if center is None or factor is None or n == 0:
+    if center is None or center in (0.0, 1.0) or factor is None or n == 0:
         return None
     reach = SIGMAS * factor * math.sqrt(center * (1 - center) / n)
     return max(0.0, center - reach), min(1.0, center + reach)
@@ -328,7 +292,7 @@ def _notes(base: _Baseline) -> tuple[str, ...]:
         lots = f"{count} lot{'s' if count != 1 else ''}"
         said.append(f"limits are provisional: {lots} of the {BASELINE} that fix them; test 1 only")
     if base.center == 0.0:
-        said.append(f"no mistake in {base.records} records: no limit can be drawn")
+        said.append(f"no mistake in {base.records} records: no limit can be drawn, the CUSUM judges alone")
     elif base.center == 1.0:
-        said.append(f"nothing but mistakes in {base.records} records: no limit can be drawn")
+        said.append(f"nothing but mistakes in {base.records} records: no limit can be drawn, the CUSUM judges alone")
     return tuple(said)

@@ -23,7 +23,8 @@ from harness.dataset.pool import Pool, utc_now
 from harness.errors import ConfigError, LedgerError, ModelError
 from harness.parse import PARSER_VERSION
 from harness.records import RawAnswer, Sample
-from harness.score.charts import Chart, LotCount, alarms_of, control_charts
+from harness.score.charts import Chart
+from harness.score.lots import alarms_of, charts_of_lots
 from harness.stages.lots import Lot, Subject, read_lot, reread_lots, say_of_twins, score_lot, subject_of, tally
 from harness.store import Ledger, read
 from harness.store import lots as stored
@@ -31,9 +32,6 @@ from harness.store.rows import LotRow
 
 if TYPE_CHECKING:
     from harness.vlm.load import Vlm
-
-#: what the CUSUM accepts where the cycle sets no target of its own
-ACCEPTED = {"miss_rate": 0.02, "false_reject_rate": 0.05}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ def watch_lot(
     )
     others = [kept for kept in stored.lots(ledger, cycle_id) if kept.lot != name]
     together = sorted([*others, row], key=lambda kept: kept.number)
-    charts = charts_of(together, subject.config.targets)
+    charts = charts_of_lots(together, subject.config.targets)
     alarms = alarms_of(charts, name)
     row = replace(row, alarms=alarms)
     stored.keep(ledger, [row], rows)
@@ -134,21 +132,10 @@ def watched(ledger: Ledger, cycle_id: str) -> Watched:
         raise LedgerError(
             f"{cycle_id} was not watched on any lot yet", hint=f"watch one: harness watch {cycle_id} --data NEWLOT"
         )
-    charts = charts_of(rows, json.loads(cycle.config)["targets"])
+    charts = charts_of_lots(rows, json.loads(cycle.config)["targets"])
     last = rows[-1].lot
     return Watched(
         cycle_id, stored.released(ledger, cycle_id), tuple(rows), charts, tuple(alarms_of(charts, last)), last
-    )
-
-
-def charts_of(rows: Sequence[LotRow], targets: dict[str, float]) -> tuple[Chart, ...]:
-    """The charts of miss_rate and false_reject_rate over lots; the CUSUM accepts what the cycle's targets allow."""
-    misses = [LotCount(row.lot, row.misses, row.defective) for row in rows]
-    rejects = [LotCount(row.lot, row.false_rejects, row.passed) for row in rows]
-    return tuple(
-        chart
-        for metric, counts in (("miss_rate", misses), ("false_reject_rate", rejects))
-        for chart in control_charts(metric, counts, accepted=_accepted(metric, targets))
     )
 
 
@@ -167,7 +154,7 @@ def chart_rows(seen: Watched) -> list[dict[str, Any]]:
             "high": point.high,
             "provisional": chart.provisional,
             "alarm": point.alarm,
-            "note": "; ".join([point.note] * bool(point.note) + list(chart.notes)),
+            "note": point.note,
         }
         for chart in seen.charts
         for point in chart.points
@@ -251,13 +238,6 @@ def _sample(item: ReadRow, pool: Pool) -> Sample:
     )
 
 
-def _accepted(metric: str, targets: dict[str, float]) -> float:
-    """The rate that the release promises: the cycle's target, also where it is written as an accuracy."""
-    opposite = {"miss_rate": "defect_accuracy", "false_reject_rate": "pass_accuracy"}[metric]
-    limit = targets.get(metric, 1 - targets[opposite] if opposite in targets else ACCEPTED[metric])
-    return limit if 0 < limit < 1 else ACCEPTED[metric]
-
-
 def _in_words(row: LotRow) -> str:
     return (
         f"lot {row.lot!r} (number {row.number}): {row.misses} of {row.defective} defective missed, "
@@ -265,9 +245,16 @@ def _in_words(row: LotRow) -> str:
     )
 
 
+def chart_notes(seen: Watched) -> list[str]:
+    """What makes the charts weak, a line a metric and remark."""
+    found = [f"{chart.metric}: {note}" for chart in seen.charts for note in chart.notes]
+    return list(dict.fromkeys(found))
+
+
 def lot_line(row: LotRow) -> dict[str, Any]:
     """A lot as tables show it."""
-    shown = {k: v for k, v in asdict(row).items() if k not in ("product", "sources", "model_id", "engine_id")}
+    hidden = ("product", "cycle_id", "model_id", "engine_id", "sources", "parser_version", "watched_at")
+    shown = {name: value for name, value in asdict(row).items() if name not in hidden}
     shown["miss_rate"] = row.misses / row.defective if row.defective else None
     shown["false_reject_rate"] = row.false_rejects / row.passed if row.passed else None
     return shown
