@@ -171,7 +171,13 @@ def cusum_chart(metric: str, lots: Sequence[LotCount], *, accepted: float = 0.02
         )
         points.append(ChartPoint(lot.lot, lot.mistakes, lot.n, value, None, limit, alarm, _empty(lot)))
     return Chart(
-        "cusum", metric, 0.0, None, False, tuple(points), (f"accepted {accepted:.2%}, rejected {rejected:.2%}",)
+        "cusum",
+        metric,
+        0.0,
+        None,
+        False,
+        tuple(points),
+        (f"the CUSUM weighs {accepted:.2%} (accepted) against {rejected:.2%} (rejected)",),
     )
 
 

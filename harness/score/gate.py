@@ -23,6 +23,8 @@ from harness.score.needed import more_records_needed, records_to_decide
 Status = Literal["pass", "fail", "inconclusive"]
 
 REGRESSION_LEVEL = 0.05
+#: rates that an unreadable answer leaves untouched -> those that count it, one of which must be a target beside them
+BLIND = {"escape_rate": ("miss_rate", "defect_accuracy"), "overkill_rate": ("false_reject_rate", "pass_accuracy")}
 ROUNDING = 1e-12
 
 
@@ -138,7 +140,10 @@ def judge_regression(baseline: Sequence[Scored], candidate: Sequence[Scored]) ->
 
 
 def judge(results: Sequence[GateResult], regression: GateResult | None = None) -> GateResult:
-    """The overall verdict: fail if any gate fails, else inconclusive if any is or if no target is set, else pass."""
+    """The overall verdict: fail if any gate fails, else inconclusive if any is or if no target is set, else pass.
+
+    A rate that does not count unreadable answers releases nobody by itself: a mute model has no escapes.
+    """
     every = [*results, *([regression] if regression is not None else [])]
     failed = [result.metric for result in every if result.status == "fail"]
     open_ = [result for result in every if result.status == "inconclusive"]
@@ -152,6 +157,11 @@ def judge(results: Sequence[GateResult], regression: GateResult | None = None) -
         return GateResult("overall", None, None, None, None, "inconclusive", more, reason)
     if not results:
         return GateResult("overall", None, None, None, None, "inconclusive", None, "no target is set: see [targets]")
+    asked = {result.metric for result in results}
+    for metric, partners in BLIND.items():
+        if metric in asked and not asked & set(partners):
+            reason = f"{metric} does not count unreadable answers: set a target for {' or '.join(partners)} as well"
+            return GateResult("overall", None, None, None, None, "inconclusive", None, reason)
     return GateResult("overall", None, None, None, None, "pass", None, f"all {len(every)} gates pass")
 
 
