@@ -4,7 +4,7 @@ Enters: counts and targets. Leaves: GateResults with the reason in words and, wh
 decide. A release needs all gates to pass, so the chance to pass a model that misses any one target is at most 5 %
 (intersection-union: Berger 1982, Technometrics 24:295), without a correction for their number; the price is power,
 since a good model must pass each. The bound counts records as independent: where parts or lots are shown many times
-over, it promises too much.
+over, it promises too much, and the reason says what the groups alone would show (with_groups).
 The regression gate is of another kind: it fails what is shown to be worse, and so lets a small loss pass that such a
 sample cannot show; its reason says how large a loss the sample would show.
 """
@@ -12,7 +12,7 @@ sample cannot show; its reason says how large a loss the sample would show.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.score.aggregate import Scored
@@ -113,6 +113,28 @@ def judge_target(successes: int, n: int, target: Target) -> GateResult:
     more = records_to_decide(*_as_mistakes(successes, n, target)) if status == "inconclusive" else None
     reason = _in_words(successes, n, target, status, opposite if excluded else bound, more, words)
     return GateResult(target.metric, target, value, bound, n, status, more, reason)
+
+
+def with_groups(result: GateResult, mistaken: Sequence[bool], groups: Sequence[str]) -> GateResult:
+    """The same judgement, whose reason also says what it would show if a group told no more than one record.
+
+    The bound counts records as independent. Where records share a part or a lot, a share of groups with any mistake
+    bounds the share of mistakes from above whatever their likeness, at a price in records that only the user can weigh:
+    so it is said, and does not decide.
+
+    Args:
+        mistaken: whether each record of the class counts against the target.
+        groups: each record's group, in the same order.
+    """
+    every = set(groups)
+    if result.target is None or len(every) == len(groups):
+        return result
+    bad = {group for group, wrong in zip(groups, mistaken, strict=True) if wrong}
+    most = upper_bound(len(bad), len(every))
+    at_most = result.target.direction == "at_most"
+    shows = f"at most {_percent(most)}" if at_most else f"at least {_percent(1 - most)}"
+    said = f"the {len(groups)} records come in {len(every)} groups: by group, {len(bad)} with a mistake shows {shows}"
+    return replace(result, reason=f"{result.reason}; {said}")
 
 
 def judge_regression(baseline: Sequence[Scored], candidate: Sequence[Scored]) -> GateResult:

@@ -22,6 +22,7 @@ from harness.score import (
     more_records_needed,
     records_for,
 )
+from harness.score.gate import with_groups
 from harness.score.needed import records_to_decide
 from tests.score.answers import right_or_wrong
 
@@ -354,6 +355,29 @@ def test_a_rate_that_forgives_silence_releases_nobody_by_itself() -> None:
         assert judge([blind, judge_target(40, 200, MISS)]).status == "fail"
     accuracy = judge_target(200, 200, Target("defect_accuracy", 0.98, "at_least"))
     assert judge([escapes, accuracy]).status == "pass"
+
+
+def test_groups_are_told_beside_the_bound() -> None:
+    found = with_groups(judge_target(0, 150, MISS), [False] * 150, [str(i // 10) for i in range(150)])
+    assert found.status == "pass"
+    assert found.reason.endswith(
+        f"the 150 records come in 15 groups: by group, 0 with a mistake shows at most {100 * _upper(0, 15):.2f} %"
+    )
+    accuracy = with_groups(
+        judge_target(146, 150, VERDICT), [i < 4 for i in range(150)], [str(i // 2) for i in range(150)]
+    )
+    assert accuracy.reason.endswith(f"2 with a mistake shows at least {100 * (1 - _upper(2, 75)):.2f} %")
+    alone = judge_target(0, 150, MISS)
+    assert with_groups(alone, [False] * 150, [str(i) for i in range(150)]) == alone
+
+
+def test_by_group_the_bound_holds_whatever_the_likeness() -> None:
+    """60 groups of 5 that fail as a whole or not at all, 5 % of them: the bound by record undercovers."""
+    bad = np.random.default_rng(8).binomial(60, 0.05, 2000)
+    by_record = np.mean([_upper(5 * int(b), 300) >= 0.05 for b in bad])
+    by_group = np.mean([_upper(int(b), 60) >= 0.05 for b in bad])
+    assert by_record < 0.9
+    assert by_group >= 0.95
 
 
 def test_parsed_rate_under_its_target_fails_whatever_the_rest() -> None:
