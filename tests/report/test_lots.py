@@ -87,3 +87,15 @@ def test_the_history_is_shown_without_loading_anything_heavy(with_lots: Ledger) 
         "import sys\nassert not {'torch', 'transformers', 'peft', 'datasets', 'evaluate'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_an_empty_place_and_a_cycle_without_lots(ledger_folder: Path, tmp_path: Path) -> None:
+    told = run("watch", "c0001", "--runs", tmp_path / "runs")
+    assert told.code == 1
+    assert not (tmp_path / "runs").exists(), "reading makes no ledger"
+    told = run("watch", "c0002", "--runs", ledger_folder)
+    assert told.code == 1
+    assert told.err.splitlines()[-1] == "hint: watch one: harness watch c0002 --data NEWLOT"
+    told = run("watch", "c0001", "--data", tmp_path / "absent", "--runs", ledger_folder)
+    assert told.code == 1
+    assert told.err.splitlines()[-2].startswith("error: no such file or folder")
