@@ -285,6 +285,47 @@ def robustness(
 
 
 @app.command()
+def watch(
+    cycle: Cycle,
+    data: MoreData = None,
+    lot: Annotated[str | None, typer.Option("--lot", help="Name of the lot; default: SRC as typed.")] = None,
+    again: Annotated[bool, typer.Option("--replace", help="Watch a lot of this name anew, in its place.")] = False,
+    settings: Settings = None,
+    as_json: AsJson = False,
+    runs: Runs = RUNS,
+    config: Config = None,
+) -> None:
+    """Watch a frozen model on a new labelled lot, exit 3 on an alarm; without --data, show the lots and charts."""
+    from harness.stages.watch import chart_notes, chart_rows, lot_line, watch_lot, watched
+
+    ledger = _ledger(runs)
+    if not data:
+        if lot is not None or again:
+            raise ConfigError("--lot and --replace go with --data", hint=f"harness watch {cycle} --data NEWLOT")
+        seen = watched(ledger, cycle)
+        lots, points = [lot_line(row) for row in seen.lots], chart_rows(seen)
+    else:
+        named = config or settings or Path("harness.toml").is_file()
+        columns = _config(config, settings=settings).data if named else None
+        seen = watch_lot(ledger, cycle, data, lot=lot, again=again, columns=columns, say=_say)
+        lots = [lot_line(row) for row in seen.lots if row.lot == seen.lot]
+        points = [row for row in chart_rows(seen) if row["lot"] == seen.lot]
+    if as_json:
+        print(json.dumps({"lots": lots, "points": points}, ensure_ascii=False, default=str, indent=1))
+    else:
+        _print_rows(lots, as_json=False)
+        _print_rows(points, as_json=False)
+    for note in chart_notes(seen):
+        _say(f"watch: {note}")
+    if data and seen.alarms:
+        raise CheckFailed(
+            f"alarm at lot {seen.lot!r} of {cycle}: {'; '.join(seen.alarms)}",
+            hint='look at its wrong answers: harness sql "SELECT * FROM lot_answers WHERE NOT verdict_correct"; '
+            "wrong labels? correct them and watch it anew with --replace",
+        )
+
+
+@app.command()
 def parse(
     text: Annotated[str | None, typer.Argument(help="An answer.")] = None,
     jsonl: Annotated[bool, typer.Option("--jsonl", help='Read {"id","text"} lines on stdin.')] = False,

@@ -7,6 +7,7 @@ test split of 24 records: c0001 (its model learned half) and c0002 (nearly all),
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from harness.store.rows import (
     AnswerRow,
     ConditionRow,
     CycleRow,
+    LotRow,
     MembershipRow,
     ModelRow,
     ProductRow,
@@ -58,8 +60,28 @@ def defective(cell: str, name: str) -> str:
     return f"The product in the bottom image is defective. Location: {cell}, Defect: {name}."
 
 
-def build_ledger(runs: Path) -> Ledger:
-    """Fill a ledger; the same content each time."""
+#: what a cycle's fine-tuned model says to record `number` with this reference, and its P(defective)
+Speaker = Callable[[int, str], tuple[str, float]]
+
+
+def _right_until(last: int) -> Speaker:
+    """A model that repeats the reference for the first `last` records, and calls the others passed."""
+    return lambda number, reference: (reference if number < last else PASSED, 0.9 if "defective" in reference else 0.1)
+
+
+LEARNERS = (_right_until(TEST // 2), _right_until(TEST - 2))
+
+#: models at the ends of what is possible, each with its own kind of failure
+EXTREMES: dict[str, Speaker] = {
+    "always passed": lambda number, reference: (PASSED, 0.1),
+    "always defective": lambda number, reference: (defective("3C", "missing"), 0.9),
+    "mute": lambda number, reference: ("", 0.5),
+    "perfect": lambda number, reference: (reference, 0.9 if "defective" in reference else 0.1),
+}
+
+
+def build_ledger(runs: Path, speakers: Sequence[Speaker] = LEARNERS) -> Ledger:
+    """Fill a ledger with a cycle for each speaker, c0001, c0002, ...; the same content each time."""
     ledger = Ledger(runs, tell=lambda _: None)
     config = load_config(recipe="tiny", flags={"model.id": "tiny"})
     vocabulary, grid = generic_vocabulary(), Grid()
@@ -80,22 +102,33 @@ def build_ledger(runs: Path) -> Ledger:
     rows += [ModelRow("base", "base", "tiny", None, None, None, NOW)]
     rows += [ConditionRow("n0", "engine", "canonical", "{}", "clean", "{}")]
     rows += [_answer("base", s, _base_text(n), 0.5) for n, s in enumerate(samples)]
-    for place, cycle_id in enumerate(("c0001", "c0002")):
+    cycle_ids = [f"c{place:04d}" for place in range(1, len(speakers) + 1)]
+    for place, (cycle_id, speaker) in enumerate(zip(cycle_ids, speakers, strict=True)):
         rows += _cycle(cycle_id, place, samples, config.model_dump_json())
-        right = (TEST // 2, TEST - 2)[place]
         rows += [
-            _answer(cycle_id, s, reference if n < right else PASSED, 0.9 if "defective" in reference else 0.1)
+            _answer(cycle_id, s, *speaker(n, reference))
             for n, (s, reference) in enumerate(zip(samples, references, strict=True))
         ]
     with ledger.writing() as connection:
         for kind in dict.fromkeys(type(row) for row in rows):
             write.insert(connection, [row for row in rows if type(row) is kind])
-    for cycle_id in ("c0001", "c0002"):
+    for cycle_id in cycle_ids:
         for role in read.roles(ledger, cycle_id).values():
             score_role(ledger, read.cycle(ledger, cycle_id), product, role)
         compare_roles(ledger, cycle_id, "base")
         judge_cycle(ledger, cycle_id, config.targets, incumbent=None)
     return ledger
+
+
+def add_lots(ledger: Ledger, cycle_id: str, lots: Sequence[tuple[str, int, int, int, int]]) -> None:
+    """Watched lots of a cycle by their counts alone: (name, passed, defective, misses, false rejects)."""
+    rows = [
+        LotRow("default", cycle_id, cycle_id, "engine", name, number, "[]", passed, bad, misses, rejects, 0, 0,
+               1, False, [], NOW + timedelta(days=number))
+        for number, (name, passed, bad, misses, rejects) in enumerate(lots, start=1)
+    ]  # fmt: skip
+    with ledger.writing() as connection:
+        write.replace(connection, "lots", rows, cycle_id=cycle_id)
 
 
 def _truth(number: int) -> tuple[str, tuple[dict[str, str | None], ...], str]:

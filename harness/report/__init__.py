@@ -1,6 +1,7 @@
 """The report: one page a cycle in six DMAICS sections, and an index page over the cycles.
 
     contexts.py   one frozen dataclass a page: everything that a page shows, already decided
+    lots.py       the section on watched lots
     figures.py    Plotly figures as plain dictionaries
     render.py     contexts -> HTML files
     templates/    they compute nothing

@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.report import figures
 from harness.report.figures import Figure, Point
+from harness.report.lots import LotsPart, lots_part
 from harness.report.robustness import RobustnessPart, robustness_part
 from harness.store import Ledger, pages, read
 from harness.store.rows import CycleRow
@@ -179,6 +180,7 @@ class CyclePage:
     comparisons: tuple[ComparisonLine, ...]
     training: tuple[Field, ...]
     gates: tuple[GateLine, ...]
+    lots: LotsPart | None
     stages: tuple[Field, ...]
     sharing: tuple[Field, ...]
     plots: Mapping[str, Figure]
@@ -240,6 +242,7 @@ def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str
     shown = pages.gallery(ledger, cycle_id, GALLERY)
     stages = read.stages(ledger, cycle_id)
     robustness = robustness_part(ledger, cycle_id)
+    lots = lots_part(ledger, cycle)
     return CyclePage(
         cycle_id=cycle_id,
         product=cycle.product,
@@ -260,6 +263,7 @@ def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str
         comparisons=tuple(_comparison(row) for row in pages.comparisons(ledger, cycle_id)),
         training=_training(cycle, improve),
         gates=tuple(_gate(row) for row in gates),
+        lots=lots,
         stages=tuple(
             Field(
                 s.stage, f"{s.seconds:.1f} s, {_memory(s.peak_memory_gib)}peak process memory {s.peak_rss_gib:.2f} GiB"
@@ -267,7 +271,7 @@ def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str
             for s in stages
         ),
         sharing=_sharing(cycle, improve),
-        plots=_cycle_plots(ledger, cycle) | (robustness.plots if robustness else {}),
+        plots=_cycle_plots(ledger, cycle) | (robustness.plots if robustness else {}) | (lots.figures if lots else {}),
         gallery=tuple(_picture(row) for row in shown),
         gallery_total=int(shown[0]["total"]) if shown else 0,
         robustness=robustness,
@@ -379,7 +383,7 @@ def _in_words(name: str, row: Mapping[str, Any] | None) -> str:
     if row["value"] is None:
         return str(row["method"])
     if name == "digital_sn":
-        sign = "≥ " if str(row["method"]).startswith(">=") else ""
+        sign = {">=": "≥ ", "<=": "≤ "}.get(str(row["method"])[:2], "")
         rates = str(row["method"]).partition("; ")[2]
         return f"{sign}{row['value']:.2f} dB {_range(row, '.2f')}{rates}"
     if name in ("auroc", "location_f1"):

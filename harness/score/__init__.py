@@ -13,6 +13,8 @@
     gate.py        may it be released?
     needed.py      how many more records does a target need?
     line.py        what the rates mean on a line
+    charts.py      p chart, Laney p', EWMA, CUSUM: is this lot unlike the others?
+    lots.py        those charts of watched lots, and their alarms
 
 Importing this package is light: numpy, scipy, statsmodels and the text scorers come in with the functions. The names
 are imported at once all the same: a lazy `aggregate` would give way to the module of that name.

@@ -15,7 +15,7 @@ from typing import Protocol
 
 from harness.records import Metric, Outcome, SampleScore, Truth
 from harness.score.auroc import auroc
-from harness.score.digital_sn import digital_sn
+from harness.score.digital_sn import digital_sn, group_effect
 from harness.score.intervals import Bootstrap, Interval, clustered_wilson, wilson, wilson_ends
 from harness.score.texts import TextScorers
 
@@ -123,7 +123,7 @@ def aggregate(
     for unit in ("location", "finding"):
         found |= _micro(scores, unit, boot)
     found |= _text_figures(scores, texts, references, groups, boot)
-    found["digital_sn"] = _digital_sn(scores, defective)
+    found["digital_sn"] = _digital_sn(scores, defective, groups)
     found["auroc"] = _auroc(defective, p_defective, groups)
     return [Metric(name, i.value, i.low, i.high, i.n, i.method, slice) for name, i in found.items()]
 
@@ -201,12 +201,16 @@ def _text_figures(
     return {"rouge_l": rouge, "bleu": bleu, "chrf": chrf}
 
 
-def _digital_sn(scores: Sequence[SampleScore], defective: Sequence[bool]) -> Interval:
-    ratio = digital_sn(*count("false_reject_rate", scores, defective), *count("miss_rate", scores, defective))
+def _digital_sn(scores: Sequence[SampleScore], defective: Sequence[bool], groups: Sequence[str] | None) -> Interval:
+    mistaken = [not score.verdict_correct for score in scores]
+    effect = 1.0 if groups is None else group_effect(mistaken, defective, groups)
+    rejects, misses = count("false_reject_rate", scores, defective), count("miss_rate", scores, defective)
+    ratio = digital_sn(*rejects, *misses, effect=effect)
     if ratio is None:
         return _undefined(len(scores), "one class is absent")
     sign = f"{ratio.sign} " if ratio.sign else ""
-    method = f"{sign}log-odds 95 %; p = {ratio.p:.4g}, q = {ratio.q:.4g}"
+    by_group = " by group" if effect > 1 else ""
+    method = f"{sign}log-odds 95 %{by_group}; p = {ratio.p:.4g}, q = {ratio.q:.4g}"
     return Interval(ratio.sn, ratio.low, ratio.high, len(scores), method)
 
 

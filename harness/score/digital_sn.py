@@ -11,8 +11,11 @@ r = (1 - 2 p0)^2, gives other numbers and signs and is never used here.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from harness.score.intervals import clustered_standard_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +55,39 @@ def equal_error_rate(p: float, q: float) -> float:
     return 1 / (1 + math.sqrt((1 / p - 1) * (1 / q - 1)))
 
 
-def digital_sn(false_rejects: int, passed: int, misses: int, defective: int) -> DigitalSN | None:
+def group_effect(mistaken: Sequence[bool], defective: Sequence[bool], groups: Sequence[str]) -> float:
+    """How many times the variance of the log odds ratio grows because records of a group err together; at least 1.
+
+    The delta method: each record moves the log odds of its class by (x - p) / (n p (1 - p)); the moves of a group are
+    added before they are squared. 1 where a class shows no mistake or nothing else, since there is no scatter to tell.
+
+    Args:
+        mistaken: whether each record was a false reject or a miss.
+        defective: its true class.
+        groups: its group.
+    """
+    moves = [0.0] * len(mistaken)
+    for bad in (False, True):
+        chosen = [i for i, is_bad in enumerate(defective) if is_bad == bad]
+        wrong = sum(mistaken[i] for i in chosen)
+        if wrong in (0, len(chosen)):
+            return 1.0
+        rate = wrong / len(chosen)
+        for i in chosen:
+            moves[i] = (mistaken[i] - rate) / (len(chosen) * rate * (1 - rate))
+    alone = sum(move * move for move in moves)
+    together = (clustered_standard_error(moves, groups) * len(moves)) ** 2
+    return max(1.0, together / alone)
+
+
+def digital_sn(
+    false_rejects: int, passed: int, misses: int, defective: int, *, effect: float = 1.0
+) -> DigitalSN | None:
     """The digital SN ratio of `false_rejects` of `passed` and `misses` of `defective` records.
 
     sn = 10 log10(1/p0 - 1), which is 5 log10 of the odds ratio. Where any of the four cells is zero, (x + .5)/(n + 1)
-    is taken in both classes. The interval is (5 / ln 10) times the log odds ratio's (95 %, statsmodels Table2x2).
+    is taken in both classes. The interval is (5 / ln 10) times the log odds ratio's (95 %, statsmodels Table2x2), wider
+    by sqrt(effect) where records come in groups (group_effect).
 
     Returns:
         None where a class is absent.
@@ -81,12 +112,13 @@ def digital_sn(false_rejects: int, passed: int, misses: int, defective: int) -> 
     table = Table2x2([[right_of_passed, wrong_of_passed], [wrong_of_bad, right_of_bad]], shift_zeros=False)
     low, high = table.log_oddsratio_confint(0.05)
     scale = 5 / math.log(10)
+    middle, reach = (low + high) / 2, (high - low) / 2 * math.sqrt(effect)
     return DigitalSN(
         p=false_rejects / passed,
         q=misses / defective,
         p0=p0,
         sn=5 * math.log10(right_of_passed * right_of_bad / (wrong_of_passed * wrong_of_bad)),
-        low=scale * float(low),
-        high=scale * float(high),
+        low=scale * float(middle - reach),
+        high=scale * float(middle + reach),
         sign=">=" if clean else "<=" if hopeless else "",
     )

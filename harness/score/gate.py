@@ -4,7 +4,7 @@ Enters: counts and targets. Leaves: GateResults with the reason in words and, wh
 decide. A release needs all gates to pass, so the chance to pass a model that misses any one target is at most 5 %
 (intersection-union: Berger 1982, Technometrics 24:295), without a correction for their number; the price is power,
 since a good model must pass each. The bound counts records as independent: where parts or lots are shown many times
-over, it promises too much.
+over, it promises too much, and the reason says what the groups alone would show (with_groups).
 The regression gate is of another kind: it fails what is shown to be worse, and so lets a small loss pass that such a
 sample cannot show; its reason says how large a loss the sample would show.
 """
@@ -12,7 +12,7 @@ sample cannot show; its reason says how large a loss the sample would show.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.score.aggregate import Scored
@@ -23,6 +23,8 @@ from harness.score.needed import more_records_needed, records_to_decide
 Status = Literal["pass", "fail", "inconclusive"]
 
 REGRESSION_LEVEL = 0.05
+#: rates that an unreadable answer leaves untouched -> those that count it, one of which must be a target beside them
+BLIND = {"escape_rate": ("miss_rate", "defect_accuracy"), "overkill_rate": ("false_reject_rate", "pass_accuracy")}
 ROUNDING = 1e-12
 
 
@@ -113,6 +115,28 @@ def judge_target(successes: int, n: int, target: Target) -> GateResult:
     return GateResult(target.metric, target, value, bound, n, status, more, reason)
 
 
+def with_groups(result: GateResult, mistaken: Sequence[bool], groups: Sequence[str]) -> GateResult:
+    """The same judgement, whose reason also says what it would show if a group told no more than one record.
+
+    The bound counts records as independent. Where records share a part or a lot, a share of groups with any mistake
+    bounds the share of mistakes from above whatever their likeness, at a price in records that only the user can weigh:
+    so it is said, and does not decide.
+
+    Args:
+        mistaken: whether each record of the class counts against the target.
+        groups: each record's group, in the same order.
+    """
+    every = set(groups)
+    if result.target is None or len(every) == len(groups):
+        return result
+    bad = {group for group, wrong in zip(groups, mistaken, strict=True) if wrong}
+    most = upper_bound(len(bad), len(every))
+    at_most = result.target.direction == "at_most"
+    shows = f"at most {_percent(most)}" if at_most else f"at least {_percent(1 - most)}"
+    said = f"the {len(groups)} records come in {len(every)} groups: by group, {len(bad)} with a mistake shows {shows}"
+    return replace(result, reason=f"{result.reason}; {said}")
+
+
 def judge_regression(baseline: Sequence[Scored], candidate: Sequence[Scored]) -> GateResult:
     """Is the candidate's verdict worse than the incumbent's? Exact McNemar, one-sided, on the same records.
 
@@ -138,7 +162,10 @@ def judge_regression(baseline: Sequence[Scored], candidate: Sequence[Scored]) ->
 
 
 def judge(results: Sequence[GateResult], regression: GateResult | None = None) -> GateResult:
-    """The overall verdict: fail if any gate fails, else inconclusive if any is or if no target is set, else pass."""
+    """The overall verdict: fail if any gate fails, else inconclusive if any is or if no target is set, else pass.
+
+    A rate that does not count unreadable answers releases nobody by itself: a mute model has no escapes.
+    """
     every = [*results, *([regression] if regression is not None else [])]
     failed = [result.metric for result in every if result.status == "fail"]
     open_ = [result for result in every if result.status == "inconclusive"]
@@ -152,6 +179,11 @@ def judge(results: Sequence[GateResult], regression: GateResult | None = None) -
         return GateResult("overall", None, None, None, None, "inconclusive", more, reason)
     if not results:
         return GateResult("overall", None, None, None, None, "inconclusive", None, "no target is set: see [targets]")
+    asked = {result.metric for result in results}
+    for metric, partners in BLIND.items():
+        if metric in asked and not asked & set(partners):
+            reason = f"{metric} does not count unreadable answers: set a target for {' or '.join(partners)} as well"
+            return GateResult("overall", None, None, None, None, "inconclusive", None, reason)
     return GateResult("overall", None, None, None, None, "pass", None, f"all {len(every)} gates pass")
 
 

@@ -14,7 +14,8 @@ from harness.config import AT_MOST
 from harness.dataset.pool import utc_now
 from harness.errors import LedgerError
 from harness.score import GateResult, Target, judge, judge_regression, judge_target
-from harness.score.aggregate import count
+from harness.score.aggregate import PROPORTIONS, count, members
+from harness.score.gate import with_groups
 from harness.stages.compare import pair
 from harness.stages.run import CycleRun
 from harness.store import Ledger, read, write
@@ -51,9 +52,10 @@ def judge_cycle(ledger: Ledger, cycle_id: str, targets: Mapping[str, float], *, 
             f"{cycle_id} has no scored answers of a fine-tuned model",
             hint=f"finish it: harness cycle --resume {cycle_id}",
         )
-    bad = {row["sample_id"] for row in read.judged_records(ledger, cycle_id) if row["verdict"] == "defective"}
-    defective = [score.sample_id in bad for score in scores]
-    results = [_judge_target(scores, defective, metric, limit) for metric, limit in targets.items()]
+    records = {row["sample_id"]: row for row in read.judged_records(ledger, cycle_id)}
+    defective = [records[score.sample_id]["verdict"] == "defective" for score in scores]
+    groups = [str(records[score.sample_id]["group_id"]) for score in scores]
+    results = [_judge_target(scores, defective, groups, metric, limit) for metric, limit in targets.items()]
     regression: GateResult | None = None
     if incumbent is not None and incumbent != cycle_id:
         paired = pair(ledger, (incumbent, "finetuned"), (cycle_id, "finetuned")) if _same_split(
@@ -138,6 +140,11 @@ def _same_split(ledger: Ledger, first: str, second: str) -> bool:
     return read.cycle(ledger, first).split_id == read.cycle(ledger, second).split_id
 
 
-def _judge_target(scores: Sequence[ScoreRow], defective: Sequence[bool], metric: str, limit: float) -> GateResult:
-    successes, n = count(metric, scores, defective)
-    return judge_target(successes, n, Target(metric, limit, "at_most" if metric in AT_MOST else "at_least"))
+def _judge_target(
+    scores: Sequence[ScoreRow], defective: Sequence[bool], groups: Sequence[str], metric: str, limit: float
+) -> GateResult:
+    target = Target(metric, limit, "at_most" if metric in AT_MOST else "at_least")
+    result = judge_target(*count(metric, scores, defective), target)
+    chosen, shows = members(metric, defective), PROPORTIONS[metric][1]
+    mistaken = [shows(scores[i]) == (target.direction == "at_most") for i in chosen]
+    return with_groups(result, mistaken, [groups[i] for i in chosen])

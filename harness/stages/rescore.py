@@ -1,7 +1,7 @@
 """Rescore: read the stored texts again, with today's parser and the newest truths. No model is needed.
 
 Enters: cycles in the ledger. Leaves: findings, scores, metrics and comparisons at the current parser version; those of
-older versions stay. Says which records changed and why.
+older versions stay (but of a watched lot only its newest reading is kept). Says which records changed and why.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Literal, cast
 from harness.errors import LedgerError
 from harness.records import Role
 from harness.stages.compare import compare_roles
+from harness.stages.lots import reread_lots, subject_of
 from harness.stages.scoring import score_role
 from harness.store import Ledger, read, write
 from harness.store.rows import ScoreRow
@@ -73,6 +74,8 @@ def rescore(ledger: Ledger, cycle_ids: Sequence[str] = ()) -> list[Change]:
         for baseline in ("base", "incumbent"):
             if baseline in roles and "finetuned" in roles:
                 compare_roles(ledger, cycle.cycle_id, cast(Role, baseline))
+        if "finetuned" in roles:
+            reread_lots(ledger, subject_of(ledger, cycle.cycle_id))
     return changes
 
 

@@ -366,6 +366,58 @@ class NoiseSnRow:
     method: str
 
 
+@dataclass(frozen=True, slots=True)
+class LotRow:
+    """A lot on which a frozen model was watched; `number` is its place on the charts."""
+
+    product: str
+    cycle_id: str
+    model_id: str
+    engine_id: str
+    lot: str
+    number: int
+    sources: str
+    passed: int
+    defective: int
+    misses: int
+    false_rejects: int
+    unreadable: int
+    left_out: int
+    parser_version: int
+    released: bool
+    alarms: list[str]
+    watched_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LotAnswerRow:
+    """One record of a lot: its truth, the answer as given, and what was read from it."""
+
+    cycle_id: str
+    lot: str
+    sample_id: str
+    image_file: str
+    group_id: str
+    question: str
+    reference: str
+    true_verdict: Verdict
+    true_findings: tuple[dict[str, str | None], ...]
+    text: str
+    p_defective: float | None
+    prompt_tokens: int
+    new_tokens: int
+    finish_reason: FinishReason
+    seconds: float
+    answered_at: datetime
+    parser_version: int
+    verdict: Verdict | None
+    reason: str
+    outcome: Outcome
+    verdict_correct: bool
+    location_correct: bool
+    exact: bool
+
+
 #: row class -> its table
 TABLE_OF: dict[type, str] = {
     ProductRow: "products",
@@ -389,4 +441,6 @@ TABLE_OF: dict[type, str] = {
     NoiseStudyRow: "noise_studies",
     NoiseEffectRow: "noise_effects",
     NoiseSnRow: "noise_sn",
+    LotRow: "lots",
+    LotAnswerRow: "lot_answers",
 }

@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import binomtest, norm
 
-from harness.records import Verdict
+from harness.records import Comparison, Verdict
 from harness.score import compare, detectable_difference, mcnemar_exact, paired_wald
-from harness.score.compare import regression_p_value
+from harness.score.compare import holm, regression_p_value
 from tests.score.answers import right_or_wrong, verdict_score
 
 
@@ -41,6 +41,35 @@ def test_comparison_of_random_answers(pairs: list[tuple[bool, bool]], grouped: b
         assert -1 <= c.ci_low < c.ci_high <= 1
         assert c.p_holm == pytest.approx(min(1.0, 2 * c.p_value))
         assert c.detectable == detectable_difference(len(pairs), (c.fixed + c.broken) / len(pairs))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 300))
+def test_wald_agrees_with_statsmodels(fixed: int, broken: int, same: int) -> None:
+    """The z interval of the mean paired difference, by statsmodels with the variance over n."""
+    from statsmodels.stats.weightstats import DescrStatsW
+
+    n = fixed + broken + same
+    differences = np.array([1.0] * fixed + [-1.0] * broken + [0.0] * same)
+    error = float(DescrStatsW(differences, ddof=0).std) / math.sqrt(n)
+    ours = paired_wald(n, fixed, broken)
+    assert ours.value == pytest.approx(differences.mean())
+    assert ours.low == pytest.approx(max(-1, differences.mean() - norm.ppf(0.975) * error), abs=1e-6)
+    assert ours.high == pytest.approx(min(1, differences.mean() + norm.ppf(0.975) * error), abs=1e-6)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_by_its_definition(p_values: list[float]) -> None:
+    """Holm 1979, section 2: the k-th smallest of m times (m - k + 1), made to rise, at most 1."""
+    made = [Comparison(str(i), 9, 0, 0, 0, 0, 0, 0, 0, p, 1.0, None, "") for i, p in enumerate(p_values)]
+    found = holm(made)
+    assert [c.metric for c in found] == [c.metric for c in made]
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    highest = 0.0
+    for rank, i in enumerate(order):
+        highest = max(highest, min(1.0, (len(order) - rank) * p_values[i]))
+        assert found[i].p_holm == pytest.approx(highest, abs=1e-12)
 
 
 def test_interval_by_group_is_wider_where_records_of_a_group_change_together() -> None:

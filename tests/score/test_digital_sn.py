@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats.contingency import odds_ratio
 
 from harness.score import digital_sn
-from harness.score.digital_sn import equal_error_rate
+from harness.score.digital_sn import equal_error_rate, group_effect
 
 
 @settings(deadline=None, max_examples=60)
@@ -80,3 +81,36 @@ def test_what_is_no_count_is_refused() -> None:
         digital_sn(11, 10, 0, 10)
     with pytest.raises(ValueError, match="misses of"):
         digital_sn(0, 10, -1, 10)
+
+
+def test_the_interval_widens_where_records_of_a_group_err_together() -> None:
+    """Each record five times over tells what it tells once: sqrt(5) times the width, by statsmodels' table."""
+    mistaken = ([True] * 4 + [False] * 36) + ([True] * 6 + [False] * 34)
+    bad = [False] * 40 + [True] * 40
+    times = [(m, b, str(i)) for i, (m, b) in enumerate(zip(mistaken, bad, strict=True)) for _ in range(5)]
+    effect = group_effect([m for m, _, _ in times], [b for _, b, _ in times], [g for _, _, g in times])
+    assert effect == pytest.approx(5)
+    once, many = digital_sn(4, 40, 6, 40), digital_sn(20, 200, 30, 200, effect=effect)
+    assert once is not None
+    assert many is not None
+    assert (many.low, many.sn, many.high) == pytest.approx((once.low, once.sn, once.high))
+    assert group_effect(mistaken, bad, [str(i) for i in range(80)]) == pytest.approx(1)
+    assert group_effect([False] * 80, bad, ["a"] * 80) == 1, "no scatter tells nothing"
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(0, 10_000))
+def test_group_effect_agrees_with_a_bootstrap_of_groups(seed: int) -> None:
+    """60 groups of 6 (3 passed, 3 defective) that share their luck: the log odds ratio over resampled groups."""
+    random = np.random.default_rng(seed)
+    luck = random.beta(1, 3, 60).repeat(6)
+    mistaken, bad = random.random(360) < luck, np.tile([False, True], 180)
+    groups = np.arange(60).repeat(6)
+    effect = group_effect(mistaken.tolist(), bad.tolist(), [str(g) for g in groups])
+    drawn = random.integers(0, 60, (1500, 60))
+    wrong = np.stack([np.bincount(groups[bad == b], mistaken[bad == b], 60) for b in (False, True)])
+    p, q = wrong[:, drawn].sum(axis=2) / 180
+    p0, q0 = wrong.sum(axis=1) / 180
+    spread = float(np.var(np.log((1 - p) / p) + np.log((1 - q) / q)))
+    independent = 1 / (180 * p0 * (1 - p0)) + 1 / (180 * q0 * (1 - q0))
+    assert effect * independent == pytest.approx(spread, rel=0.25)

@@ -60,6 +60,35 @@ def test_what_is_no_count_is_refused(of: Callable[..., object]) -> None:
             of(1, 3, confidence)
 
 
+@settings(deadline=None, max_examples=40)
+@given(
+    records=st.lists(st.tuples(st.integers(0, 6), st.floats(-2, 2)), min_size=3, max_size=60).filter(
+        lambda found: len({group for group, _ in found}) > 1
+    )
+)
+def test_clustered_standard_error_agrees_with_statsmodels(records: list[tuple[int, float]]) -> None:
+    """The cluster-robust error of a mean, by statsmodels' OLS on a constant, without small-sample correction."""
+    from statsmodels.regression.linear_model import OLS
+
+    groups, values = [group for group, _ in records], np.array([value for _, value in records])
+    fitted = OLS(values, np.ones(len(values))).fit(
+        cov_type="cluster", cov_kwds={"groups": np.array(groups), "use_correction": False}
+    )
+    ours = clustered_standard_error((values - values.mean()).tolist(), [str(group) for group in groups])
+    assert ours == pytest.approx(float(fitted.bse[0]), abs=1e-9)
+
+
+def test_wilson_covers_93_to_97_percent_by_simulation() -> None:
+    """20,000 drawn test sets at rates spread over (0.02, 0.98); every interval is the one that users get."""
+    random = np.random.default_rng(21)
+    rates = random.uniform(0.02, 0.98, 20_000)
+    for n in (100, 400):
+        ends = [wilson(x, n) for x in range(n + 1)]
+        low, high = np.array([e.low for e in ends], float), np.array([e.high for e in ends], float)
+        drawn = random.binomial(n, rates)
+        assert 0.93 <= float(((low[drawn] <= rates) & (rates <= high[drawn])).mean()) <= 0.97
+
+
 @pytest.mark.parametrize("n", [50, 200, 400])
 def test_wilson_covers_93_to_97_percent(n: int) -> None:
     """Mean coverage over true rates, computed exactly from the binomial distribution."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from harness.records import Comparison
@@ -14,6 +15,7 @@ from harness.score import (
     compare,
     detectable_difference,
     digital_sn,
+    judge_regression,
     judge_target,
     line_projection,
     mcnemar_exact,
@@ -51,6 +53,16 @@ def test_section_1_records_needed() -> None:
     assert more_records_needed(0, 120, 0.02) == 29
     assert more_records_needed(1, 200, 0.02) == 36
     assert more_records_needed(0, 200, 0.02) == 0
+
+
+def test_section_1_records_needed_in_words() -> None:
+    """A report says how many more defective records a target needs."""
+    miss = Target("miss_rate", 0.02, "at_most")
+    assert "36 more defective records without a miss would show 2 %" in judge_target(1, 200, miss).reason
+    assert "1 more defective record without a miss would show 2 %" in judge_target(0, 148, miss).reason
+    assert judge_target(0, 149, miss).reason == "0 misses of 149 shows at most 1.99 %; the target is at most 2 %"
+    assert "0 misses of 200 shows at most 1.49 %" in judge_target(0, 200, miss).reason
+    assert "1 miss of 200 shows at most 2.35 %" in judge_target(1, 200, miss).reason
 
 
 def test_section_1_line() -> None:
@@ -111,6 +123,15 @@ def test_section_5_paired() -> None:
     assert (wald.high - wald.low) / 2 / 1.959964 == pytest.approx(0.015684, abs=5e-7)
 
 
+def test_section_5_standard_error() -> None:
+    """SE .015684: the standard deviation (n) of the 400 paired differences over sqrt(n), from numpy."""
+    differences = np.array([0] * 340 + [-1] * 12 + [1] * 28 + [0] * 20)
+    assert differences.std() / 20 == pytest.approx(0.015684, abs=5e-7)
+    assert clustered_standard_error(
+        (differences - differences.mean()).tolist(), [str(i) for i in range(400)]
+    ) == pytest.approx(0.015684, abs=5e-7)
+
+
 def test_section_5_paired_from_scores() -> None:
     baseline = right_or_wrong([True] * 340 + [True] * 12 + [False] * 28 + [False] * 20)
     candidate = right_or_wrong([True] * 340 + [False] * 12 + [True] * 28 + [False] * 20)
@@ -138,6 +159,17 @@ def test_section_5_clusters() -> None:
     assert naive == pytest.approx(0.10513, abs=5e-6)
     by_record = clustered_standard_error(errors, [str(i) for i in range(20)])
     assert by_record * math.sqrt(20 / 19) == pytest.approx(0.10513, abs=5e-6)
+
+
+def test_section_5_detectable_in_words() -> None:
+    """n = 400, discordance 10 %: 4.4 points."""
+    baseline = right_or_wrong([True] * 380 + [False] * 20)
+    candidate = right_or_wrong([True] * 360 + [False] * 20 + [True] * 20)
+    found = judge_regression(baseline, candidate)
+    (compared,) = compare(baseline, candidate, metrics=("verdict_accuracy",))
+    assert compared.detectable is not None
+    assert round(100 * compared.detectable, 1) == 4.4
+    assert "such a sample shows a loss of" in found.reason
 
 
 def test_section_5_holm() -> None:

@@ -139,7 +139,18 @@ def _texts() -> Iterator[str]:
         kind = [dice.choice(kinds) if dice.random() < 0.04 else 0 for _ in range(27)]
         names = [tuple([dice.randrange(12) for _ in range(27)] for _ in (0, 1)) for _ in (0, 1)]
         yield from talk(Told(family, kind, names[0], names[1], (1.0, dice.uniform(0.7, 1.3))), dice)  # type: ignore[arg-type]
-    names_of_defects = (*DEFECTS, "open", "short", "mousebite", "spur", "copper", "pin-hole", "scratch", "crack", "burr")
+    names_of_defects = (
+        *DEFECTS,
+        "open",
+        "short",
+        "mousebite",
+        "spur",
+        "copper",
+        "pin-hole",
+        "scratch",
+        "crack",
+        "burr",
+    )
     for _ in range(20):
         yield QUESTION
         yield from PREAMBLES

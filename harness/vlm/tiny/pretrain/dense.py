@@ -57,7 +57,9 @@ def shaken(draw: Draw) -> Geometry:
     """A geometry moved and scaled a little."""
     share = float(draw.uniform(1, low=0.94, high=1.03))
     width, height = round(TILE * share), round(246 * share)
-    dx, dy, sx, sy = (int(value) for value in (draw.uniform(4) * torch.tensor([13, 13, 9, 9], device=draw.device)).long())
+    dx, dy, sx, sy = (
+        int(value) for value in (draw.uniform(4) * torch.tensor([13, 13, 9, 9], device=draw.device)).long()
+    )
     return Geometry(width, height, (TILE - width) // 2 + dx - 6, (TILE - height) // 2 + dy - 6, (sx - 4, sy - 4))
 
 
@@ -84,7 +86,9 @@ def pictures(scenes: Scenes, sheet: Tensor, at: Geometry) -> tuple[Tensor, Tenso
     # Eight bits, as a picture file has.
     sheets = (sheets * 255).round() / 255
     small = functional.interpolate(sheets, (at.height, at.width), mode="bilinear", antialias=True, align_corners=False)
-    small_mask = functional.interpolate(mask, (at.height, at.width), mode="bilinear", antialias=True, align_corners=False)
+    small_mask = functional.interpolate(
+        mask, (at.height, at.width), mode="bilinear", antialias=True, align_corners=False
+    )
     tile = functional.pad(small, _padding(at), value=1.0)
     mean, std = (torch.tensor(v, device=sheet.device)[:, None, None] for v in (CLIP_MEAN, CLIP_STD))
     return (tile - mean) / std, functional.pad(small_mask, _padding(at))[:, 0]

@@ -70,7 +70,9 @@ def lines(count: int, draw: Draw, *, ease: float = 0.0) -> Scenes:
 def _pixels(device: torch.device) -> tuple[Tensor, Tensor]:
     """x and y of the canvas in the panel's pixels."""
     y, x = torch.meshgrid(
-        torch.arange(-_RIM, HEIGHT + _RIM, device=device), torch.arange(-_RIM, WIDTH + _RIM, device=device), indexing="ij"
+        torch.arange(-_RIM, HEIGHT + _RIM, device=device),
+        torch.arange(-_RIM, WIDTH + _RIM, device=device),
+        indexing="ij",
     )
     return x + 0.5, y + 0.5
 
@@ -118,7 +120,9 @@ def _artwork(draw: Draw, count: int) -> Tensor:
         drill = torch.where(draw.chance(0.4, count, 1, 1), radius * 0.5 - torch.hypot(u, v), -60.0)
         field = torch.where(inside, torch.maximum(field, drill), field)
     # A plane with a round clearing.
-    plane = torch.maximum((x - number(0, WIDTH)).abs() - number(20, 190), (y - number(0, HEIGHT)).abs() - number(12, 70))
+    plane = torch.maximum(
+        (x - number(0, WIDTH)).abs() - number(20, 190), (y - number(0, HEIGHT)).abs() - number(12, 70)
+    )
     clearing = number(8, 36) - torch.hypot(x - number(0, WIDTH), y - number(0, HEIGHT))
     plane = torch.maximum(plane, clearing)
     return torch.where(draw.chance(0.3, count, 1, 1), torch.minimum(field, plane), field)

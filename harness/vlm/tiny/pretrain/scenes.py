@@ -121,7 +121,9 @@ def photograph(panels: Tensor, draw: Draw, *, clean: Tensor) -> tuple[Tensor, Te
     """
     count, _, _, height, width = panels.shape
     down, across = torch.meshgrid(
-        torch.linspace(-1, 1, height, device=draw.device), torch.linspace(-1, 1, width, device=draw.device), indexing="ij"
+        torch.linspace(-1, 1, height, device=draw.device),
+        torch.linspace(-1, 1, width, device=draw.device),
+        indexing="ij",
     )
     slope, spot = draw.normal(count, 2, 2, 1, 1, std=0.07), draw.uniform(count, 2, 2, 1, 1, low=-0.8, high=0.8)
     gain = draw.uniform(count, 2, 1, 1, low=0.72, high=1.12)
@@ -162,7 +164,9 @@ def objects(count: int, draw: Draw, *, ease: float = 0.0) -> Scenes:
     share = torch.where(kind == KIND["recolored"], 0.2 + 0.8 * plain, 0.0)[:, :, None]
     paints = torch.stack([paint, paint + share * (table[target] - paint)], 1)
 
-    size = draw.uniform(count, 1, low=9, high=17) * (1 + draw.normal(count, CELLS, std=0.08) * draw.chance(0.3, count, 1))
+    size = draw.uniform(count, 1, low=9, high=17) * (
+        1 + draw.normal(count, CELLS, std=0.08) * draw.chance(0.3, count, 1)
+    )
     angle = draw.uniform(count, 1, high=math.pi) * draw.chance(0.4, count, 1)
     angle = angle + draw.uniform(count, CELLS, high=math.pi) * draw.chance(0.1, count, 1)
     sizes, angles, offsets = (value[:, None].repeat(1, 2, *[1] * (value.ndim - 1)) for value in
@@ -197,7 +201,9 @@ def objects(count: int, draw: Draw, *, ease: float = 0.0) -> Scenes:
         painted = (paints[:, panel, :, :, None, None] * shade[:, :, None]).clamp(0, 1)
         if panel == 1:
             notch = _notch(draw, p, q, a, plain)
-            distance = torch.where((kind == KIND["notched"])[:, :, None, None], torch.maximum(distance, -notch), distance)
+            distance = torch.where(
+                (kind == KIND["notched"])[:, :, None, None], torch.maximum(distance, -notch), distance
+            )
             blot, tone = _blot(draw, p, q, a, plain)
             blot = blot * (kind == KIND["spotted"])[:, :, None, None]
             dark = (painted.mean((2, 3, 4)) > 0.42)[:, :, None, None, None]

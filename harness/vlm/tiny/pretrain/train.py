@@ -193,7 +193,9 @@ class Rounds:
         with torch.no_grad():
             scenes = draw_scenes(self.draw, self.settings, ease)
         facts = told(scenes)
-        return scenes, [self.pool.submit(write, facts, self.dice.randrange(1 << 30)) for _ in range(self.settings.shows)]
+        return scenes, [
+            self.pool.submit(write, facts, self.dice.randrange(1 << 30)) for _ in range(self.settings.shows)
+        ]
 
 
 def draw_scenes(draw: Draw, settings: Settings, ease: float) -> Scenes:
@@ -297,7 +299,9 @@ def pretrain(
 
         while share_done() < 1:
             for batch in rounds.batches(share_done()):
-                rate = settings.last_rate + (1 - settings.last_rate) * 0.5 * (1 + math.cos(math.pi * min(1, share_done())))
+                rate = settings.last_rate + (1 - settings.last_rate) * 0.5 * (
+                    1 + math.cos(math.pi * min(1, share_done()))
+                )
                 for group in optimizer.param_groups:
                     group["lr"] = settings.learning_rate * rate * min(1.0, (step + 1) / settings.warmup)
                 parts = losses(compiled, heads, batch)

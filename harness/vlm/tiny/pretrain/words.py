@@ -190,7 +190,9 @@ def _same_cell(told: Told, dice: random.Random) -> tuple[str, str]:
     changed = [cell for cell in range(CELLS) if told.kind[cell] > 0]
     cell = dice.choice(changed) if changed and dice.random() < 0.6 else dice.randrange(CELLS)
     where = place(cell, dice).rstrip(",")
-    question = dice.choice((f"Is it the same {where}?", f"Has anything changed {where}?", f"Look {where}. What changed?"))
+    question = dice.choice(
+        (f"Is it the same {where}?", f"Has anything changed {where}?", f"Look {where}. What changed?")
+    )
     if told.kind[cell] == 0:
         same = f"nothing has changed {where}" if dice.random() < 0.5 else f"it is the same {where}"
         return question, same[0].upper() + same[1:] + "."
