@@ -74,11 +74,12 @@ class CheckFailed(HarnessError):
 
 
 class Interrupted(Exception):
-    """The user stopped a cycle (SIGINT), which is no error: `cycle_id` can be resumed.
+    """The user stopped a cycle (SIGINT), which is no error: `cycle_id` can be resumed, by `command`.
 
     No KeyboardInterrupt, because the command-line library ends on those without a word.
     """
 
-    def __init__(self, cycle_id: str) -> None:
+    def __init__(self, cycle_id: str, command: str = "harness cycle --resume") -> None:
         super().__init__(cycle_id)
         self.cycle_id = cycle_id
+        self.command = command

@@ -1,6 +1,8 @@
 """The report: one page a cycle in six DMAICS sections, and an index page over the cycles.
 
     contexts.py   one frozen dataclass a page: everything that a page shows, already decided
+    gauge.py      the part on gauge studies
+    threshold.py  the part on thresholds
     figures.py    Plotly figures as plain dictionaries
     render.py     contexts -> HTML files
     templates/    they compute nothing

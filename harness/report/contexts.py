@@ -14,6 +14,8 @@ from typing import Any
 
 from harness.report import figures
 from harness.report.figures import Figure, Point
+from harness.report.gauge import GaugePart, gauge_part
+from harness.report.threshold import ThresholdPart, threshold_part
 from harness.store import Ledger, pages, read
 from harness.store.rows import CycleRow
 
@@ -183,6 +185,8 @@ class CyclePage:
     plots: Mapping[str, Figure]
     gallery: tuple[PictureShown, ...]
     gallery_total: int
+    gauge: GaugePart | None
+    threshold: ThresholdPart | None
     made_at: str
     version: str
 
@@ -237,6 +241,7 @@ def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str
     gates = read.gates(ledger, cycle_id)
     shown = pages.gallery(ledger, cycle_id, GALLERY)
     stages = read.stages(ledger, cycle_id)
+    threshold = threshold_part(ledger, cycle_id)
     return CyclePage(
         cycle_id=cycle_id,
         product=cycle.product,
@@ -264,9 +269,11 @@ def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str
             for s in stages
         ),
         sharing=_sharing(cycle, improve),
-        plots=_cycle_plots(ledger, cycle),
+        plots=_cycle_plots(ledger, cycle) | dict(threshold.plots if threshold else {}),
         gallery=tuple(_picture(row) for row in shown),
         gallery_total=int(shown[0]["total"]) if shown else 0,
+        gauge=gauge_part(ledger, cycle_id),
+        threshold=threshold,
         made_at=f"{made_at:%Y-%m-%d %H:%M} UTC",
         version=version,
     )

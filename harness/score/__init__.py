@@ -1,4 +1,4 @@
-"""Scores: one answer, sums with intervals, paired comparison, digital SN ratio, gates. MEASUREMENT defines each number.
+"""Scores: one answer, sums with intervals, comparison, SN ratio, gates, gauge, threshold; defined in MEASUREMENT.
 
     sample.py      one answer held against its truth
     texts.py       ROUGE-L, BLEU, chrF, in English and Japanese
@@ -9,6 +9,9 @@
     auroc.py       how well P(defective) separates
     compare.py     did it improve? paired, on the same records
     gate.py        may it be released?
+    gauge.py       repeated trials: how far does it agree with the truth, with itself, with others?
+    threshold.py   P(defective) -> pass, defective or review
+    calibration.py does P(defective) mean what it says?
     needed.py      how many more records does a target need?
     line.py        what the rates mean on a line
 
@@ -18,9 +21,11 @@ are imported at once all the same: a lazy `aggregate` would give way to the modu
 
 from harness.score.aggregate import aggregate
 from harness.score.auroc import auroc
+from harness.score.calibration import ReliabilityBin, calibration_error, reliability
 from harness.score.compare import compare, detectable_difference, mcnemar_exact, paired_wald
 from harness.score.digital_sn import DigitalSN, digital_sn
 from harness.score.gate import GateResult, Target, judge, judge_regression, judge_target
+from harness.score.gauge import GaugeFigure, Trials, gauge_figures, rule_of_thumb
 from harness.score.intervals import (
     Interval,
     clopper_pearson,
@@ -33,21 +38,43 @@ from harness.score.line import LineProjection, line_projection
 from harness.score.needed import more_records_needed, records_for
 from harness.score.sample import score_answer, score_answers
 from harness.score.style import AnswerForms, in_style, learn_forms
+from harness.score.threshold import (
+    CurvePoint,
+    DecisionFigure,
+    Thresholds,
+    choose_thresholds,
+    decide,
+    decision_figures,
+    escape_overkill_curve,
+    zero_escape_point,
+)
 
 __all__ = [
     "AnswerForms",
+    "CurvePoint",
+    "DecisionFigure",
     "DigitalSN",
     "GateResult",
+    "GaugeFigure",
     "Interval",
     "LineProjection",
+    "ReliabilityBin",
     "Target",
+    "Thresholds",
+    "Trials",
     "aggregate",
     "auroc",
+    "calibration_error",
+    "choose_thresholds",
     "clopper_pearson",
     "clustered_standard_error",
     "compare",
+    "decide",
+    "decision_figures",
     "detectable_difference",
     "digital_sn",
+    "escape_overkill_curve",
+    "gauge_figures",
     "in_style",
     "judge",
     "judge_regression",
@@ -59,8 +86,11 @@ __all__ = [
     "more_records_needed",
     "paired_wald",
     "records_for",
+    "reliability",
+    "rule_of_thumb",
     "score_answer",
     "score_answers",
     "upper_bound",
     "wilson",
+    "zero_escape_point",
 ]

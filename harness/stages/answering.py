@@ -82,6 +82,11 @@ def model_id(base_hash: str, adapter_hash: str | None = None) -> str:
     return hashlib.sha256(f"{base_hash}\n{adapter_hash or ''}".encode()).hexdigest()[:16]
 
 
+def engine_digest(engine: dict[str, Any]) -> str:
+    """The engine_id of an engine fingerprint."""
+    return _digest(engine)[:16]
+
+
 def answer_role(run: CycleRun, stage: str, respondent: Respondent) -> RoleRow:
     """Answer the cycle's validation and test records at n0, and the test records under the variants asked for.
 
@@ -96,7 +101,7 @@ def answer_role(run: CycleRun, stage: str, respondent: Respondent) -> RoleRow:
     tasks = [(canonical(run), samples_of(run, "validation", "test"))]
     tasks += [(condition, samples_of(run, "test")) for condition in variants(run)]
     engine = engine_fingerprint(vlm, canonical(run).decoding, openings)
-    engine_id = _digest(engine)[:16]
+    engine_id = engine_digest(engine)
     reused = answered = 0
     for condition, samples in tasks:
         known, new = _answer(run, stage, respondent, condition, samples, openings, engine_id)
