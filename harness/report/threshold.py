@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from harness.report import figures
-from harness.report.figures import BAD, GOOD, Figure
+from harness.report.figures import BAD, BASE, FINETUNED, GOOD, Figure, _figure
 from harness.store import Ledger, read
 from harness.store.rows import ThresholdFigureRow, ThresholdRow
 
@@ -120,15 +119,19 @@ def _plots(row: ThresholdRow) -> dict[str, Figure]:
 
 
 def _escape_overkill(curves: Mapping[str, Mapping[str, Any]], row: ThresholdRow) -> Figure:
-    """Both mistakes over the threshold; the zero-escape point of each split is marked."""
+    """Both mistakes over the threshold; the zero-escape point of each split is marked.
+
+    Points go from the highest score down; the mistakes at a score hold down to the next one, hence the shape "hv".
+    """
     traces: list[dict[str, Any]] = []
     for split, dash in (("validation", "dot"), ("test", "solid")):
         points = [point for point in curves[split]["curve"] if point["threshold"] is not None]
         for key, name, color in (("escape_rate", "escapes", BAD), ("overkill_rate", "overkills", GOOD)):
             traces.append(
                 {
-                    "type": "scatter", "mode": "lines", "name": f"{name}, {split}", "x": [p["threshold"] for p in points],
-                    "y": [p[key] for p in points], "line": {"color": color, "width": 2, "dash": dash, "shape": "vh"},
+                    "type": "scatter", "mode": "lines", "name": f"{name}, {split}",
+                    "x": [p["threshold"] for p in points], "y": [p[key] for p in points],
+                    "line": {"color": color, "width": 2, "dash": dash, "shape": "hv"},
                     "hovertemplate": f"defective from %{{x:.4g}} on: {name} %{{y:.1%}} ({split})<extra></extra>",
                 }
             )  # fmt: skip
@@ -151,15 +154,16 @@ def _escape_overkill(curves: Mapping[str, Mapping[str, Any]], row: ThresholdRow)
 def _roc(curves: Mapping[str, Mapping[str, Any]]) -> Figure:
     traces: list[dict[str, Any]] = [
         {
-            "type": "scatter", "mode": "lines", "name": split, "x": [p["overkill_rate"] for p in curves[split]["curve"]],
+            "type": "scatter", "mode": "lines", "name": split,
+            "x": [p["overkill_rate"] for p in curves[split]["curve"]],
             "y": [1 - p["escape_rate"] for p in curves[split]["curve"]],
-            "line": {"color": figures.FINETUNED, "width": 2, "dash": dash},
+            "line": {"color": FINETUNED, "width": 2, "dash": dash},
             "hovertemplate": "overkills %{x:.1%}, found %{y:.1%}<extra></extra>",
         }
         for split, dash in (("validation", "dot"), ("test", "solid"))
     ]  # fmt: skip
     traces.append(_diagonal("chance"))
-    figure = figures._figure(
+    figure = _figure(
         traces, title="ROC", x="passed products called defective", y="defective products found",
         y_range=(-0.03, 1.03), percent=True,
     )  # fmt: skip
@@ -187,14 +191,14 @@ def _reliability(bins: Sequence[Mapping[str, Any]]) -> Figure:
     points = {
         "type": "scatter", "mode": "markers", "name": "test, Wilson 95 %", "x": [part["p"] for part in bins],
         "y": [part["share"] for part in bins], "text": [f"n = {part['n']}" for part in bins],
-        "marker": {"color": figures.FINETUNED, "size": 8},
+        "marker": {"color": FINETUNED, "size": 8},
         "error_y": {
             "type": "data", "symmetric": False, "array": [part["high"] - part["share"] for part in bins],
             "arrayminus": [part["share"] - part["low"] for part in bins], "thickness": 1.2, "width": 4,
         },
         "hovertemplate": "P %{x:.3f}: %{y:.1%} defective, %{text}<extra></extra>",
     }  # fmt: skip
-    figure = figures._figure(
+    figure = _figure(
         [points, _diagonal("perfectly calibrated")], title="Reliability, test", x="mean P(defective) of the bin",
         y="truly defective", y_range=(-0.03, 1.03), percent=True,
     )  # fmt: skip
@@ -205,13 +209,13 @@ def _reliability(bins: Sequence[Mapping[str, Any]]) -> Figure:
 def _diagonal(name: str) -> dict[str, Any]:
     return {
         "type": "scatter", "mode": "lines", "name": name, "x": [0, 1], "y": [0, 1], "hoverinfo": "skip",
-        "line": {"color": figures.BASE, "width": 1, "dash": "dash"},
+        "line": {"color": BASE, "width": 1, "dash": "dash"},
     }  # fmt: skip
 
 
 def _over_p(traces: Sequence[dict[str, Any]], title: str, x: str, row: ThresholdRow) -> Figure:
     """A figure over [0, 1] with strokes at the thresholds."""
-    figure = figures._figure(traces, title=title, x=x, height=360)
+    figure = _figure(traces, title=title, x=x, height=360)
     figure["layout"]["xaxis"]["range"] = [-0.02, 1.02]
     figure["layout"]["shapes"] = [
         {"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1,
