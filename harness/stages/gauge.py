@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from datetime import datetime
 
 from harness.answer.condition import Condition, Decoding
 from harness.config import CycleConfig
@@ -184,7 +185,8 @@ def _judge(
     groups = [str(records[sample_id]["group_id"]) for sample_id in order]
     figures = gauge_figures(reference, raters, groups if len(set(groups)) < len(groups) else None)
     temperature = condition.decoding.temperature
-    rows = [_row(cycle.cycle_id, condition.condition_id, figure, repeats, temperature) for figure in figures]
+    now = utc_now()
+    rows = [_row(cycle.cycle_id, condition.condition_id, figure, repeats, temperature, now) for figure in figures]
     with ledger.writing() as connection:
         write_scores(connection, product.product, scores)
         write.replace(connection, "gauge_figures", rows, cycle_id=cycle.cycle_id, condition_id=condition.condition_id)
@@ -195,7 +197,7 @@ def _judge(
 
 
 def _row(
-    cycle_id: str, condition_id: str, figure: GaugeFigure, repeats: int, temperature: float | None
+    cycle_id: str, condition_id: str, figure: GaugeFigure, repeats: int, temperature: float | None, now: datetime
 ) -> GaugeFigureRow:
     return GaugeFigureRow(
         cycle_id=cycle_id,
@@ -211,5 +213,5 @@ def _row(
         repeats=repeats,
         temperature=temperature,
         parser_version=PARSER_VERSION,
-        studied_at=utc_now(),
+        studied_at=now,
     )
