@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.config import CycleConfig
+from harness.errors import Interrupted
 from harness.report import render_reports
 from harness.report.gauge import gauge_part
 from harness.stages.gauge import gauge_condition, gauge_cycle
@@ -226,6 +228,25 @@ def test_a_whole_study_resumes_and_ends_the_same(raised: Raised, tmp_path: Path)
     more = run("gauge", "c0001", "--repeats", 3, "--temperature", 5, "--runs", runs)
     assert more.code == 0, more.err
     assert "c0001 answered 8 trials, 16 reused from the ledger" in more.err
+
+
+def test_an_interrupted_study_tells_the_command_that_goes_on(raised: Raised, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(raised.runs, runs)
+
+    def stop_in_the_second_trial(line: str) -> None:
+        if line.startswith("gauge: c0001, trial 2"):
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted) as stop:
+        gauge_cycle(Ledger(runs), "c0001", repeats=2, temperature=0.5, say=stop_in_the_second_trial)
+    command = f"{stop.value.command} {stop.value.cycle_id}"
+    assert command == "harness gauge --repeats 2 --temperature 0.5 c0001"
+    assert rows(runs, "SELECT * FROM gauge_figures") == []
+    told = run(*command.split()[1:], "--runs", runs)
+    assert told.code == 0, told.err
+    assert "8 answers of trial 2 are in the journal already" in told.err
+    assert "c0001 answered 8 trials, 8 reused from the ledger" in told.err
 
 
 def test_predict_decides_by_the_stored_thresholds(raised: Raised, tmp_path: Path) -> None:
