@@ -1,4 +1,4 @@
-"""Scores: one answer, sums with intervals, comparison, SN ratio, gates, gauge, threshold; defined in MEASUREMENT.
+"""Scores: one answer, sums with intervals, paired comparison, digital SN ratio, gates. MEASUREMENT defines each number.
 
     sample.py      one answer held against its truth
     texts.py       ROUGE-L, BLEU, chrF, in English and Japanese
@@ -16,16 +16,15 @@
     line.py        what the rates mean on a line
 
 Importing this package is light: numpy, scipy, statsmodels and the text scorers come in with the functions. The names
-are imported at once all the same: a lazy `aggregate` would give way to the module of that name.
+are imported at once all the same: a lazy `aggregate` would give way to the module of that name. What only one command
+needs (gauge, threshold, calibration) is imported from its module.
 """
 
 from harness.score.aggregate import aggregate
 from harness.score.auroc import auroc
-from harness.score.calibration import ReliabilityBin, calibration_error, reliability
 from harness.score.compare import compare, detectable_difference, mcnemar_exact, paired_wald
 from harness.score.digital_sn import DigitalSN, digital_sn
 from harness.score.gate import GateResult, Target, judge, judge_regression, judge_target
-from harness.score.gauge import GaugeFigure, Trials, gauge_figures, rule_of_thumb
 from harness.score.intervals import (
     Interval,
     clopper_pearson,
@@ -38,43 +37,21 @@ from harness.score.line import LineProjection, line_projection
 from harness.score.needed import more_records_needed, records_for
 from harness.score.sample import score_answer, score_answers
 from harness.score.style import AnswerForms, in_style, learn_forms
-from harness.score.threshold import (
-    CurvePoint,
-    DecisionFigure,
-    Thresholds,
-    choose_thresholds,
-    decide,
-    decision_figures,
-    escape_overkill_curve,
-    zero_escape_point,
-)
 
 __all__ = [
     "AnswerForms",
-    "CurvePoint",
-    "DecisionFigure",
     "DigitalSN",
     "GateResult",
-    "GaugeFigure",
     "Interval",
     "LineProjection",
-    "ReliabilityBin",
     "Target",
-    "Thresholds",
-    "Trials",
     "aggregate",
     "auroc",
-    "calibration_error",
-    "choose_thresholds",
     "clopper_pearson",
     "clustered_standard_error",
     "compare",
-    "decide",
-    "decision_figures",
     "detectable_difference",
     "digital_sn",
-    "escape_overkill_curve",
-    "gauge_figures",
     "in_style",
     "judge",
     "judge_regression",
@@ -86,11 +63,8 @@ __all__ = [
     "more_records_needed",
     "paired_wald",
     "records_for",
-    "reliability",
-    "rule_of_thumb",
     "score_answer",
     "score_answers",
     "upper_bound",
     "wilson",
-    "zero_escape_point",
 ]

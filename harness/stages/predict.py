@@ -22,8 +22,7 @@ from harness.dataset.fingerprint import fingerprint_picture, sample_id
 from harness.errors import DataError, LedgerError
 from harness.parse import parse_to_json
 from harness.records import Sample
-from harness.score import Thresholds, decide
-from harness.score.threshold import Decision
+from harness.score.threshold import Decision, Thresholds, decide
 from harness.stages.answering import engine_digest
 from harness.stages.scoring import product_terms
 from harness.store import Ledger, read

@@ -12,19 +12,19 @@ from typing import Any
 
 from harness.dataset.pool import utc_now
 from harness.errors import ConfigError, LedgerError, SplitError
-from harness.score import (
+from harness.score import auroc
+from harness.score.calibration import calibration_error, reliability
+from harness.score.intervals import Interval, wilson
+from harness.score.threshold import (
     CurvePoint,
     Thresholds,
-    auroc,
-    calibration_error,
     choose_thresholds,
     decision_figures,
     escape_overkill_curve,
-    reliability,
+    escapes_in_words,
+    why_no_threshold,
     zero_escape_point,
 )
-from harness.score.intervals import Interval, wilson
-from harness.score.threshold import escapes_in_words, why_no_threshold
 from harness.store import Ledger, read, write
 from harness.store.rows import RoleRow, ThresholdFigureRow, ThresholdRow
 

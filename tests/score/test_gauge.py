@@ -14,8 +14,8 @@ from scipy.stats import beta
 from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
 from harness.records import Verdict
-from harness.score import GaugeFigure, Trials, gauge_figures, rule_of_thumb, wilson
-from harness.score.gauge import gauge_notes, unsteady
+from harness.score import wilson
+from harness.score.gauge import GaugeFigure, Trials, gauge_figures, gauge_notes, rule_of_thumb, unsteady
 
 Row = tuple[Verdict | None, ...]
 P: Verdict = "passed"

@@ -12,18 +12,18 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from harness.score import (
+from harness.score import wilson
+from harness.score.calibration import calibration_error, reliability
+from harness.score.threshold import (
     Thresholds,
-    calibration_error,
     choose_thresholds,
     decide,
     decision_figures,
     escape_overkill_curve,
-    reliability,
-    wilson,
+    escapes_in_words,
+    why_no_threshold,
     zero_escape_point,
 )
-from harness.score.threshold import escapes_in_words, why_no_threshold
 
 scores = st.one_of(st.integers(0, 10).map(lambda k: k / 10), st.floats(0, 1))
 records = st.lists(st.tuples(st.booleans(), scores), min_size=2, max_size=30).filter(
