@@ -257,6 +257,67 @@ def predict(
 
 
 @app.command()
+def gauge(
+    cycle: Cycle,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Trials a test picture.")] = 3,
+    temperature: Annotated[float, typer.Option("--temperature", min=0, help="Of the sampling; 0 is greedy.")] = 0.3,
+    others: Annotated[
+        list[str] | None, typer.Option("--with", metavar="CYCLE", help="Another appraiser; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+    runs: Runs = RUNS,
+    config: Config = None,
+) -> None:
+    """Study a cycle's model as an attribute gauge: repeated trials on test, against the truth and other cycles."""
+    from dataclasses import asdict
+
+    from harness.stages.gauge import gauge_cycle
+
+    names = [name for word in others or () for name in word.split(",") if name]
+    study = gauge_cycle(_ledger(runs), cycle, repeats=repeats, temperature=temperature, others=names, say=_say)
+    hidden = ("cycle_id", "condition_id", "repeats", "temperature", "parser_version", "studied_at")
+    _print_rows([{k: v for k, v in asdict(row).items() if k not in hidden} for row in study.figures], as_json)
+    for note in study.notes:
+        _say(note)
+
+
+@app.command()
+def threshold(
+    cycle: Cycle,
+    max_escape: Annotated[
+        float | None, typer.Option("--max-escape", help="Tolerated share of the defective; default: target miss_rate.")
+    ] = None,
+    max_overkill: Annotated[
+        float | None,
+        typer.Option("--max-overkill", help="Tolerated share of the passed; default: target false_reject_rate."),
+    ] = None,
+    split: Annotated[str, typer.Option("--split", help="Where to choose: validation and nothing else.")] = "validation",
+    as_json: AsJson = False,
+    runs: Runs = RUNS,
+    config: Config = None,
+) -> None:
+    """Choose on validation where P(defective) passes, rejects or asks for review; report the result on test."""
+    from dataclasses import asdict
+
+    from harness.stages.threshold import choose_threshold
+
+    chosen = choose_threshold(_ledger(runs), cycle, max_escape=max_escape, max_overkill=max_overkill, split=split)
+    shown = [{k: v for k, v in asdict(row).items() if k != "cycle_id"} for row in chosen.figures]
+    if as_json:
+        row = chosen.threshold
+        card = {"cycle_id": row.cycle_id, "low": row.low, "high": row.high, "max_escape": row.max_escape,
+                "max_overkill": row.max_overkill, "notes": json.loads(row.notes), "figures": shown}  # fmt: skip
+        print(json.dumps(card, ensure_ascii=False, indent=1))
+    else:
+        _print_rows(shown, as_json=False)
+        for note in json.loads(chosen.threshold.notes):
+            _say(note)
+    if chosen.reason:
+        hint = "run a cycle whose validation records have both classes and P(defective): harness cycle --data SRC"
+        raise CheckFailed(f"no threshold for {cycle}: {chosen.reason}", hint=hint)
+
+
+@app.command()
 def robustness(
     cycle: Cycle,
     reference: Annotated[

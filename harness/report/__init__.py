@@ -2,6 +2,8 @@
 
     contexts.py   one frozen dataclass a page: everything that a page shows, already decided
     lots.py       the section on watched lots
+    gauge.py      the part on gauge studies
+    threshold.py  the part on thresholds
     figures.py    Plotly figures as plain dictionaries
     render.py     contexts -> HTML files
     templates/    they compute nothing

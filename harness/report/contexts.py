@@ -14,8 +14,10 @@ from typing import Any
 
 from harness.report import figures
 from harness.report.figures import Figure, Point
+from harness.report.gauge import GaugePart, gauge_part
 from harness.report.lots import LotsPart, lots_part
 from harness.report.robustness import RobustnessPart, robustness_part
+from harness.report.threshold import ThresholdPart, threshold_part
 from harness.store import Ledger, pages, read
 from harness.store.rows import CycleRow
 
@@ -187,6 +189,8 @@ class CyclePage:
     gallery: tuple[PictureShown, ...]
     gallery_total: int
     robustness: RobustnessPart | None
+    gauge: GaugePart | None
+    threshold: ThresholdPart | None
     made_at: str
     version: str
 
@@ -243,6 +247,7 @@ def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str
     stages = read.stages(ledger, cycle_id)
     robustness = robustness_part(ledger, cycle_id)
     lots = lots_part(ledger, cycle)
+    threshold = threshold_part(ledger, cycle_id)
     return CyclePage(
         cycle_id=cycle_id,
         product=cycle.product,
@@ -271,9 +276,16 @@ def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str
             for s in stages
         ),
         sharing=_sharing(cycle, improve),
-        plots=_cycle_plots(ledger, cycle) | (robustness.plots if robustness else {}) | (lots.figures if lots else {}),
+        plots={
+            **_cycle_plots(ledger, cycle),
+            **(threshold.plots if threshold else {}),
+            **(robustness.plots if robustness else {}),
+            **(lots.figures if lots else {}),
+        },
         gallery=tuple(_picture(row) for row in shown),
         gallery_total=int(shown[0]["total"]) if shown else 0,
+        gauge=gauge_part(ledger, cycle_id),
+        threshold=threshold,
         robustness=robustness,
         made_at=f"{made_at:%Y-%m-%d %H:%M} UTC",
         version=version,

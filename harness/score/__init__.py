@@ -11,13 +11,17 @@
     auroc.py       how well P(defective) separates
     compare.py     did it improve? paired, on the same records
     gate.py        may it be released?
+    gauge.py       repeated trials: how far does it agree with the truth, with itself, with others?
+    threshold.py   P(defective) -> pass, defective or review
+    calibration.py does P(defective) mean what it says?
     needed.py      how many more records does a target need?
     line.py        what the rates mean on a line
     charts.py      p chart, Laney p', EWMA, CUSUM: is this lot unlike the others?
     lots.py        those charts of watched lots, and their alarms
 
 Importing this package is light: numpy, scipy, statsmodels and the text scorers come in with the functions. The names
-are imported at once all the same: a lazy `aggregate` would give way to the module of that name.
+are imported at once all the same: a lazy `aggregate` would give way to the module of that name. What only one command
+needs (gauge, threshold, calibration) is imported from its module.
 """
 
 from harness.score.aggregate import aggregate

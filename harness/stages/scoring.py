@@ -10,12 +10,16 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from harness.parse import PARSER_VERSION, parse_answer
 from harness.records import Finding, Grid, ParsedAnswer, SampleScore, Truth, Vocabulary
 from harness.score import AnswerForms, aggregate, score_answers
 from harness.store import Ledger, read, write
 from harness.store.rows import AnswerRow, CycleRow, FindingRow, MetricRow, ProductRow, RoleRow, ScoreRow, TruthRow
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +57,8 @@ def score_role(ledger: Ledger, cycle: CycleRow, product: ProductRow, role: RoleR
     """
     judged = judge(ledger, cycle, product, role)
     metrics = _metrics(cycle.cycle_id, role, judged)
-    scores = [_score_row(product.product, item) for item in judged]
-    findings = [row for item in judged for row in _finding_rows(product.product, item)]
-    answer_key = ("product", "model_id", "sample_id", "condition_id", "repeat", "engine_id", "parser_version")
     with ledger.writing() as connection:
-        write.delete_matching(connection, "findings", scores, answer_key)
-        write.insert(connection, findings)
-        write.upsert(connection, scores, (*answer_key, "truth_version"))
+        write_scores(connection, product.product, judged)
         write.replace(
             connection,
             "metrics",
@@ -71,11 +70,25 @@ def score_role(ledger: Ledger, cycle: CycleRow, product: ProductRow, role: RoleR
     return judged
 
 
+def write_scores(connection: DuckDBPyConnection, product: str, judged: Sequence[Judged]) -> None:
+    """Write the scores and findings of answers, in the place of those of the same answers at the same versions."""
+    scores = [_score_row(product, item) for item in judged]
+    findings = [row for item in judged for row in _finding_rows(product, item)]
+    answer_key = ("product", "model_id", "sample_id", "condition_id", "repeat", "engine_id", "parser_version")
+    write.delete_matching(connection, "findings", scores, answer_key)
+    write.insert(connection, findings)
+    write.upsert(connection, scores, (*answer_key, "truth_version"))
+
+
 def judge(ledger: Ledger, cycle: CycleRow, product: ProductRow, role: RoleRow) -> list[Judged]:
     """Parse and score every answer of a role in a cycle, writing nothing."""
+    return judge_answers(ledger, cycle, product, read.cycle_answers(ledger, cycle.cycle_id, role.model_role))
+
+
+def judge_answers(ledger: Ledger, cycle: CycleRow, product: ProductRow, answers: Sequence[AnswerRow]) -> list[Judged]:
+    """Parse and score answers, of whatever model, to a cycle's test and validation records; writes nothing."""
     vocabulary, grid = product_terms(product)
     records = {row["sample_id"]: row for row in read.judged_records(ledger, cycle.cycle_id)}
-    answers = read.cycle_answers(ledger, cycle.cycle_id, role.model_role)
     parsed = [parse_answer(answer.text, vocabulary, grid) for answer in answers]
     truths = [
         Truth(

@@ -18,6 +18,7 @@ from harness.store.rows import (
     ConditionRow,
     CycleRow,
     GateRow,
+    GaugeFigureRow,
     MembershipRow,
     ModelRow,
     ProductRow,
@@ -25,6 +26,8 @@ from harness.store.rows import (
     RoleRow,
     ScoreRow,
     StageRow,
+    ThresholdFigureRow,
+    ThresholdRow,
 )
 
 R = TypeVar("R")
@@ -178,6 +181,22 @@ def gates(ledger: Ledger, cycle_id: str) -> list[GateRow]:
     """The latest judgement of a cycle, overall last."""
     found = rows(ledger, GateRow, "cycle_id = ?", [cycle_id])
     return sorted(found, key=lambda row: row.gate == "overall")
+
+
+def gauge_figures(ledger: Ledger, cycle_id: str) -> list[GaugeFigureRow]:
+    """The gauge studies of a cycle, the newest first, each in the order of its table."""
+    return rows(ledger, GaugeFigureRow, "cycle_id = ?", [cycle_id], "studied_at DESC, condition_id, rowid")
+
+
+def threshold(ledger: Ledger, cycle_id: str) -> ThresholdRow | None:
+    """The thresholds of a cycle; None where `harness threshold` has not been run."""
+    found = rows(ledger, ThresholdRow, "cycle_id = ?", [cycle_id])
+    return found[0] if found else None
+
+
+def threshold_figures(ledger: Ledger, cycle_id: str) -> list[ThresholdFigureRow]:
+    """The figures of a cycle's thresholds, validation after test."""
+    return rows(ledger, ThresholdFigureRow, "cycle_id = ?", [cycle_id], "split, rowid")
 
 
 def incumbent(ledger: Ledger, product_name: str, *, before: str | None = None) -> str | None:

@@ -418,6 +418,57 @@ class LotAnswerRow:
     exact: bool
 
 
+@dataclass(frozen=True, slots=True)
+class GaugeFigureRow:
+    """One figure of a gauge study."""
+
+    cycle_id: str
+    condition_id: str
+    rater: str
+    metric: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+    method: str
+    rule: str
+    repeats: int
+    temperature: float | None
+    parser_version: int
+    studied_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdRow:
+    """The thresholds that turn a cycle's P(defective) into pass, defective or review."""
+
+    cycle_id: str
+    model_id: str
+    engine_id: str
+    max_escape: float
+    max_overkill: float
+    low: float | None
+    high: float | None
+    notes: str
+    curves: str
+    chosen_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdFigureRow:
+    """One figure of a cycle's thresholds on one split."""
+
+    cycle_id: str
+    split: Split
+    rule: str
+    metric: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+    method: str
+
+
 #: row class -> its table
 TABLE_OF: dict[type, str] = {
     ProductRow: "products",
@@ -443,4 +494,7 @@ TABLE_OF: dict[type, str] = {
     NoiseSnRow: "noise_sn",
     LotRow: "lots",
     LotAnswerRow: "lot_answers",
+    GaugeFigureRow: "gauge_figures",
+    ThresholdRow: "thresholds",
+    ThresholdFigureRow: "threshold_figures",
 }

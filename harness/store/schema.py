@@ -342,6 +342,45 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "location_correct": ("BOOLEAN NOT NULL", "the set of cells is exactly right"),
         "exact": ("BOOLEAN NOT NULL", "verdict, cells and names all right"),
     },
+    "gauge_figures": {
+        "cycle_id": ("VARCHAR NOT NULL", "the cycle whose test pictures and truths were used"),
+        "condition_id": ("VARCHAR NOT NULL", "n0 where greedy, else the sampling condition of the trials"),
+        "rater": ("VARCHAR NOT NULL", "the cycle whose model decided, a pair as in c0001 and c0002, or all"),
+        "metric": ("VARCHAR NOT NULL", "effectiveness, cohen_kappa, ... of MEASUREMENT section 4"),
+        "value": ("DOUBLE", "NULL where it cannot be computed; method says why"),
+        "ci_low": ("DOUBLE", "95 % interval"),
+        "ci_high": ("DOUBLE", "95 % interval"),
+        "n": ("BIGINT NOT NULL", "decisions or pictures it rests on"),
+        "method": ("VARCHAR NOT NULL", "how the interval was made"),
+        "rule": ("VARCHAR NOT NULL", "the rule of thumb's word for the value, else empty"),
+        "repeats": ("INTEGER NOT NULL", "trials a picture"),
+        "temperature": ("DOUBLE", "of the sampling; NULL where greedy"),
+        "parser_version": ("INTEGER NOT NULL", "who read the answers"),
+        "studied_at": ("TIMESTAMP NOT NULL", "UTC"),
+    },
+    "thresholds": {
+        "cycle_id": ("VARCHAR NOT NULL", "the cycle; its latest choice"),
+        "model_id": ("VARCHAR NOT NULL", "its fine-tuned model"),
+        "engine_id": ("VARCHAR NOT NULL", "the circumstances of the answers that it was chosen on"),
+        "max_escape": ("DOUBLE NOT NULL", "tolerated share of the truly defective that pass, on validation"),
+        "max_overkill": ("DOUBLE NOT NULL", "tolerated share of the truly passed called defective, on validation"),
+        "low": ("DOUBLE", "pass where P(defective) is below; NULL where none could be chosen"),
+        "high": ("DOUBLE", "defective from here on, review between; NULL where nothing is rejected unseen"),
+        "notes": ("JSON NOT NULL", "what a reader must know of it, in sentences"),
+        "curves": ("JSON NOT NULL", "split -> mistakes over the threshold, scores by class, reliability"),
+        "chosen_at": ("TIMESTAMP NOT NULL", "UTC"),
+    },
+    "threshold_figures": {
+        "cycle_id": ("VARCHAR NOT NULL", "the cycle"),
+        "split": ("VARCHAR NOT NULL", "validation: chosen on it | test: the honest result"),
+        "rule": ("VARCHAR NOT NULL", "threshold: no review | band: with review | score: of P itself"),
+        "metric": ("VARCHAR NOT NULL", "escape_rate, overkill_rate, review_rate, auroc, calibration_error, ..."),
+        "value": ("DOUBLE", "NULL where it cannot be computed; method says why"),
+        "ci_low": ("DOUBLE", "95 % interval"),
+        "ci_high": ("DOUBLE", "95 % interval"),
+        "n": ("BIGINT NOT NULL", "records it rests on"),
+        "method": ("VARCHAR NOT NULL", "how the interval was made"),
+    },
 }
 
 #: metrics that v_accuracy and v_learning_curve show as columns, in MEASUREMENT's order.
@@ -523,6 +562,7 @@ MIGRATIONS: tuple[Migration, ...] = (
         ),
     ),
     Migration(2, _create("probabilities", "noise_studies", "noise_effects", "noise_sn")),
+    Migration(3, _create("gauge_figures", "thresholds", "threshold_figures")),
     Migration(5, _create("lots", "lot_answers")),
 )  # fmt: skip
 SCHEMA_VERSION = MIGRATIONS[-1].version

@@ -175,7 +175,7 @@ def _change(draw: Draw, field: Tensor, ease: float) -> tuple[Tensor, Tensor, Ten
         theta, phase = torch.atan2(v, u), draw.uniform(count, 1, 1, high=2 * math.pi)
         bumpy = 0.22 * torch.sin(2 * theta + phase) + 0.14 * torch.sin(3 * theta + 2.3 * phase)
         blob = (torch.hypot(u, v) - radius * (1 + bumpy)) / thinner
-        blob = blob + 0.7 * draw.cloud(count, *x.shape, 2.5)
+        blob = blob + 0.7 * draw.cloud(count, x.shape[0], x.shape[1], 2.5)
         removes = ((name == 0) | (name == 2) | (name == 5))[:, None, None]
         changed = torch.where(removes, torch.maximum(flawed, -blob), torch.minimum(flawed, blob))
         flawed = torch.where(real[:, None, None], changed, flawed)

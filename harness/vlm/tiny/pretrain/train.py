@@ -286,7 +286,8 @@ def pretrain(
 
     rounds = Rounds(draw, settings, sheet, eased=start is None)
     began = saved = evaluated = time.monotonic()
-    step, sums = 0, defaultdict(float)
+    step = 0
+    sums: defaultdict[str, Any] = defaultdict(float)
     with (out / "log.jsonl").open("w", encoding="utf-8") as log:
 
         def note(row: dict[str, Any]) -> None:
@@ -340,7 +341,7 @@ def main() -> None:
     parser.add_argument("--small", action="store_true", help="a few scenes a step: to see that it runs")
     given = parser.parse_args()
     sizes = {"objects": 3, "lines": 3, "fields": 2, "batch": 4, "writers": 1} if given.small else {}
-    settings = Settings(seconds=given.seconds, learning_rate=given.learning_rate, **sizes)  # type: ignore[arg-type]
+    settings = Settings(seconds=given.seconds, learning_rate=given.learning_rate, **sizes)
     pretrain(given.out, settings, torch.device(given.device), start=given.start, max_steps=given.max_steps)
 
 
