@@ -23,6 +23,7 @@ from harness.answer.verdict import VerdictOpenings, defective_probabilities
 from harness.errors import ConfigError, DataError, ModelError
 from harness.records import FinishReason, RawAnswer, Sample
 from harness.vlm.batch import prompt_batch, to_device
+from harness.vlm.features import picture_features
 from harness.vlm.prompt import prompt_digest
 
 if TYPE_CHECKING:
@@ -160,7 +161,8 @@ def _answer(
     openings: VerdictOpenings | None,
 ) -> list[RawAnswer]:
     start = time.perf_counter()
-    inputs = prompt_batch(vlm.processor, batch, padding_side="left")
+    features = picture_features(vlm, batch) if condition.noise == "clean" else None
+    inputs = prompt_batch(vlm.processor, batch, padding_side="left", features=features)
     texts = _generate(vlm, inputs, batch, condition.decoding, repeat)
     p_defective: list[float | None] = [None] * len(batch)
     if openings is not None:
