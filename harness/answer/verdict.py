@@ -3,9 +3,9 @@
 Enters: the prompts of a batch, and the commonest opening of each verdict's training answers, fixed in Define.
 Leaves: softmax of the two openings' summed log-probabilities, in [0, 1].
 Costs: with the prompts' keys and values at hand (prefix.py) one pass over the tokens of an opening, or two where one
-opening says more than the other's last token; else as many passes over prompt and opening. The sum favours the opening
-with fewer tokens, which shifts all records alike, so that ranks and a tuned threshold do not suffer. No sampling setting
-enters.
+opening says more than the other's last token; else as many passes over prompt and opening. The sum favours the
+opening with fewer tokens, which shifts all records alike, so that ranks and a tuned threshold do not suffer. No sampling
+setting enters.
 """
 
 from __future__ import annotations
@@ -78,10 +78,12 @@ def defective_probabilities(
     """
     import torch
 
-    passed, defective = (
-        [opening_ids(vlm.processor, question, opening) for question in questions]
+    # Records mostly ask the same question.
+    passed_ids, defective_ids = (
+        {question: opening_ids(vlm.processor, question, opening) for question in set(questions)}
         for opening in (openings.passed, openings.defective)
     )
+    passed, defective = ([ids[question] for question in questions] for ids in (passed_ids, defective_ids))
     # Openings mostly part at their last word: the pass over the longer one then says all of the other's tokens too.
     longer, shorter = sorted((passed, defective), key=lambda rows: sum(map(len, rows)), reverse=True)
     logits = _logits(vlm, inputs, longer, prompts)
@@ -142,7 +144,7 @@ def _logits(
 
 
 def _summed(logits: Tensor, continuations: Sequence[Sequence[int]]) -> Tensor:
-    """float32 [B] on the CPU: the continuations' log-probabilities, summed; logits [B, K, V], K at least their length."""
+    """float32 [B] on the CPU: the continuations' log-probabilities, summed; logits are [B, K, V]."""
     import torch
 
     longest = max(map(len, continuations))

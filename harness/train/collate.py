@@ -43,6 +43,7 @@ class InspectionCollator:
         self.pad_token_id = pad_token_id
         self.features: FeatureCache | None = None
         self.answers_alone = False
+        self._completions: dict[tuple[str, str], list[int]] = {}
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
         """Build a batch.
@@ -67,10 +68,13 @@ class InspectionCollator:
 
     def completion(self, sample: Sample) -> list[int]:
         """The sample's target token ids: its reference answer and the end of the turn."""
-        try:
-            return completion_ids(self.processor, sample.question, sample.reference, stop_token_ids=self.stop_token_ids)
-        except DataError as error:
-            raise DataError(f"record {sample.sample_id}: {error.message}", hint=error.hint) from error
+        words = (sample.question, sample.reference)
+        if words not in self._completions:  # rendered and tokenised once, not in every epoch
+            try:
+                self._completions[words] = completion_ids(self.processor, *words, stop_token_ids=self.stop_token_ids)
+            except DataError as error:
+                raise DataError(f"record {sample.sample_id}: {error.message}", hint=error.hint) from error
+        return self._completions[words]
 
 
 def answer_places(labels: Tensor) -> dict[str, Tensor]:

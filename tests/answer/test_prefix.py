@@ -33,7 +33,7 @@ def _asked(
     vlm: Vlm, samples: Sequence[Sample], budget: int = 12
 ) -> tuple[dict[str, Any], list[str], CachedPrompts | None]:
     inputs = prompt_batch(vlm.processor, samples)
-    answers, prompts = generate._generate(vlm, inputs, samples, Decoding(max_new_tokens=budget), 0)
+    _, prompts = generate._generate(vlm, inputs, samples, Decoding(max_new_tokens=budget), 0)
     return inputs, [sample.question for sample in samples], prompts
 
 
@@ -83,7 +83,9 @@ def _forwards(vlm: Vlm, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return widths
 
 
-def test_one_short_pass_says_both_verdicts(idefics3: Vlm, samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_short_pass_says_both_verdicts(
+    idefics3: Vlm, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
     inputs, questions, prompts = _asked(idefics3, samples[:3])
     widths = _forwards(idefics3, monkeypatch)
     defective_probabilities(idefics3, inputs, questions, OPENINGS[0], prompts)

@@ -58,9 +58,7 @@ def test_the_loss_is_that_of_single_rows(vlm: Vlm, samples: list[Sample]) -> Non
 
 
 @pytest.mark.parametrize("items", [None, 57])
-def test_the_loss_over_the_answers_logits_alone_is_the_loss(
-    vlm: Vlm, samples: list[Sample], items: int | None
-) -> None:
+def test_the_loss_over_the_answers_logits_alone_is_the_loss(vlm: Vlm, samples: list[Sample], items: int | None) -> None:
     assert takes_answers_alone(vlm)
     vlm.base.requires_grad_(True)
     counted = {} if items is None else {"num_items_in_batch": torch.tensor(items)}
