@@ -4,8 +4,8 @@ Enters: the prompts of a batch, and the commonest opening of each verdict's trai
 Leaves: softmax of the two openings' summed log-probabilities, in [0, 1].
 Costs: with the prompts' keys and values at hand (prefix.py) one pass over the tokens of an opening, or two where one
 opening says more than the other's last token; else as many passes over prompt and opening. The sum favours the
-opening with fewer tokens, which shifts all records alike, so that ranks and a tuned threshold do not suffer. No sampling
-setting enters.
+opening with fewer tokens, which shifts all records alike, so that ranks and a tuned threshold do not suffer. No
+sampling setting enters.
 """
 
 from __future__ import annotations
