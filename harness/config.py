@@ -52,6 +52,9 @@ class ModelConfig(_Section):
     revision: str | None = None
     dtype: Literal["auto", "bf16", "fp16", "fp32"] = "auto"
     attention: Literal["auto", "sdpa", "eager", "flash_attention_2"] = "auto"
+    features_gib: float = Field(
+        default=20.0, ge=0, description="most disk that runs/features takes for picture features; 0 keeps none"
+    )
 
 
 class LoraConfig(_Section):

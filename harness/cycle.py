@@ -111,7 +111,7 @@ def study_robustness(
 
 def _run_series(cycle_id: str, place: Place) -> list[str]:
     request, config = read_cycle_file(place.runs / cycle_id)
-    bench = Bench(lambda: _load(config, place.say))
+    bench = Bench(lambda: _load(config, place))
     finished = []
     while True:
         try:
@@ -163,7 +163,8 @@ def _open(cycle_id: str, request: CycleRequest, config: CycleConfig, place: Plac
     return CycleRun(cycle_id, config, request, place.runs, place.reports, ledger, pool, bench, place.say)
 
 
-def _load(config: CycleConfig, say: Callable[[str], None]) -> Any:
+def _load(config: CycleConfig, place: Place) -> Any:
+    from harness.vlm.features import open_features
     from harness.vlm.load import load_vlm
 
     assert config.model.id is not None, "the command line settles the model"
@@ -173,7 +174,8 @@ def _load(config: CycleConfig, say: Callable[[str], None]) -> Any:
         dtype=config.model.dtype,
         attention=config.model.attention,
     )
-    say(vlm.describe())
+    vlm.features = open_features(vlm, place.runs / "features", limit=round(config.model.features_gib * 2**30))
+    place.say(vlm.describe())
     return vlm
 
 

@@ -2,6 +2,7 @@
 
     condition.py   how is asked: prompt, decoding, noise
     generate.py    samples -> answers, in batches
+    prefix.py      the prompts' keys and values, for answer and verdict alike
     verdict.py     P(defective), from two continuations of the prompt
     noise.py       pictures and questions under a noise level, in memory
     probability.py samples -> P(defective) alone, without a text

@@ -19,15 +19,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from harness.answer.condition import Condition, Decoding
+from harness.answer.prefix import CachedPrompts, cached_prompts
 from harness.answer.verdict import VerdictOpenings, defective_probabilities
 from harness.errors import ConfigError, DataError, ModelError
 from harness.records import FinishReason, RawAnswer, Sample
 from harness.vlm.batch import prompt_batch, to_device
+from harness.vlm.features import picture_features
 from harness.vlm.prompt import prompt_digest
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor
 
     from harness.vlm.load import Vlm
 
@@ -160,11 +161,13 @@ def _answer(
     openings: VerdictOpenings | None,
 ) -> list[RawAnswer]:
     start = time.perf_counter()
-    inputs = prompt_batch(vlm.processor, batch, padding_side="left")
-    texts = _generate(vlm, inputs, batch, condition.decoding, repeat)
+    features = picture_features(vlm, batch) if condition.noise == "clean" else None
+    inputs = prompt_batch(vlm.processor, batch, padding_side="left", features=features)
+    texts, prompts = _generate(vlm, inputs, batch, condition.decoding, repeat)
     p_defective: list[float | None] = [None] * len(batch)
     if openings is not None:
-        p_defective = [*defective_probabilities(vlm, inputs, [sample.question for sample in batch], openings)]
+        questions = [sample.question for sample in batch]
+        p_defective = [*defective_probabilities(vlm, inputs, questions, openings, prompts)]
     prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
     seconds = (time.perf_counter() - start) / len(batch)
     now = datetime.now(UTC).replace(tzinfo=None)
@@ -187,8 +190,9 @@ def _answer(
 
 
 def _generate(
-    vlm: Vlm, inputs: Mapping[str, Tensor], batch: Sequence[Sample], decoding: Decoding, repeat: int
-) -> list[_Text]:
+    vlm: Vlm, inputs: Mapping[str, Any], batch: Sequence[Sample], decoding: Decoding, repeat: int
+) -> tuple[list[_Text], CachedPrompts | None]:
+    """The answers, and what they leave for other continuations of the same prompts."""
     import torch
     import transformers
     from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
@@ -200,6 +204,7 @@ def _generate(
         use_cache=True,
         eos_token_id=list(vlm.stop_token_ids),
         pad_token_id=vlm.pad_token_id,
+        return_dict_in_generate=True,
     )
     processors = LogitsProcessorList()
     if decoding.do_sample:
@@ -213,7 +218,8 @@ def _generate(
     with torch.no_grad(), _only_this_config(vlm.base, config):
         output = vlm.base.generate(**device_inputs, generation_config=config, logits_processor=processors)
     width = inputs["input_ids"].shape[1]
-    return [_read(vlm, row) for row in output[:, width:].tolist()]
+    prompts = cached_prompts(vlm, device_inputs, output, answered=decoding.max_new_tokens)
+    return [_read(vlm, row) for row in output.sequences[:, width:].tolist()], prompts
 
 
 def _read(vlm: Vlm, row: list[int]) -> _Text:

@@ -9,7 +9,10 @@ The picture is a sheet of 420 x 308 pixels (sheet.py), the tray is drawn in tray
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -28,12 +31,22 @@ QUESTION = (
 )
 SOURCE = "demo:cubes"
 LAYOUT = Layout()
+#: records that are drawn at once
+AHEAD = 32
 
 
 def generate(n: int, seed: int = 0) -> Iterator[SourceRecord]:
-    """Draw n records; record i of a seed is the same whatever n is."""
-    for number in range(n):
-        yield draw_record(number, seed)
+    """Draw n records; record i of a seed is the same whatever n is.
+
+    In threads, because Pillow and NumPy let go of the interpreter while they work; a few records ahead of the reader.
+    """
+    workers = os.cpu_count() or 1
+    if workers == 1 or n < AHEAD:
+        yield from (draw_record(number, seed) for number in range(n))
+        return
+    with ThreadPoolExecutor(workers) as threads:
+        for start in range(0, n, AHEAD):
+            yield from threads.map(draw_record, range(start, min(start + AHEAD, n)), repeat(seed))
 
 
 def draw_record(number: int, seed: int) -> SourceRecord:

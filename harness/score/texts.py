@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from harness.score.intervals import Bootstrap, Interval
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 # Kana, the signs 々〆〇, and the ideographs in daily use; half-width kana are folded before.
@@ -25,7 +26,7 @@ _JAPANESE = "\u3005-\u3007\u3040-\u30ff\u3400-\u9fff"
 _IS_JAPANESE = re.compile(f"[{_JAPANESE}\uff66-\uff9f]")
 _TOKEN = re.compile(f"[a-z0-9]+|[{_JAPANESE}]")
 
-#: resamples for BLEU and chrF, whose formulas are computed one resample at a time
+#: resamples for BLEU and chrF
 TEXT_RESAMPLES = 500
 
 
@@ -110,7 +111,56 @@ def _corpus(metric: Any, texts: Sequence[str], references: Sequence[str], boot: 
 
     counts = metric._extract_corpus_statistics(list(texts), [list(references)])
     value = float(metric._aggregate_and_compute(counts).score)
-    resampled = boot.sums(np.asarray(counts).T.tolist()).T.astype(int).tolist()
-    draws: NDArray[np.float64] = np.array([metric._aggregate_and_compute([row]).score for row in resampled])
+    resampled = boot.sums(np.asarray(counts).T.tolist()).T
+    draws = bleu_scores(resampled) if how.startswith("tokens") else chrf_scores(resampled)
     found = boot.interval(value, draws, len(texts))
     return Interval(value, found.low, found.high, found.n, f"corpus, {how}; {found.method}")
+
+
+def bleu_scores(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Corpus BLEU of rows of counts, as sacrebleu computes it with "exp" smoothing, all rows at once.
+
+    Args:
+        counts: [rows, 10]: words of the answers and of the references, n-grams (1 to 4) that match, n-grams of the
+            answers.
+
+    Returns:
+        [rows], in [0, 100].
+    """
+    import numpy as np
+
+    answers, references, matches, grams = counts[:, 0], counts[:, 1], counts[:, 2:6], counts[:, 6:10]
+    precisions = np.zeros_like(matches)
+    halving, reached = np.ones(len(counts)), np.ones(len(counts), dtype=bool)
+    for order in range(matches.shape[1]):
+        match, gram = matches[:, order], grams[:, order]
+        reached &= gram > 0
+        halving = np.where(reached & (match == 0), 2 * halving, halving)
+        top = np.where(match == 0, 1 / halving, match)
+        precisions[:, order] = np.where(reached, 100 * top / np.where(gram > 0, gram, 1), 0)
+    short = np.where(answers > 0, np.exp(1 - references / np.where(answers > 0, answers, 1)), 0)
+    defined = (precisions > 0).all(axis=1) & matches.any(axis=1)
+    mean = np.exp(np.log(np.where(precisions > 0, precisions, 1)).mean(axis=1))
+    found: NDArray[np.float64] = np.where(defined, np.where(answers < references, short, 1) * mean, 0)
+    return found
+
+
+def chrf_scores(counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Corpus chrF2 of rows of counts, as sacrebleu computes it, all rows at once.
+
+    Args:
+        counts: [rows, 18]: for character n-grams of 1 to 6, those of the answers, of the references, and the matches.
+
+    Returns:
+        [rows], in [0, 100].
+    """
+    import numpy as np
+
+    answers, references, matches = counts[:, 0::3], counts[:, 1::3], counts[:, 2::3]
+    counted = (answers > 0) & (references > 0)
+    orders = np.maximum(counted.sum(axis=1), 1)
+    precision = np.where(counted, matches / np.where(counted, answers, 1), 0).sum(axis=1) / orders
+    recall = np.where(counted, matches / np.where(counted, references, 1), 0).sum(axis=1) / orders
+    below = 4 * precision + recall
+    found: NDArray[np.float64] = 100 * 5 * precision * recall / np.where(below > 0, below, 1)
+    return found

@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import ConfigError, DataError, ModelError
 from harness.records import Sample
 from harness.train.checkpoints import CHECKPOINTS, open_run, run_identity, step_of
-from harness.train.collate import InspectionCollator
+from harness.train.collate import InspectionCollator, takes_answers_alone
 from harness.train.log import TrainingLog, TrainingRow
 from harness.train.lora import TrainableShare, lora_targets, trainable_share
 from harness.train.recipe import TrainRecipe
 from harness.vlm.adapters import TRAINED, attach_adapter, detach_adapters
+from harness.vlm.features import prepare_features
 from harness.vlm.identity import adapter_hash
 
 if TYPE_CHECKING:
@@ -123,6 +124,9 @@ def train_adapter(
         say(f"training {share.trainable:,} parameters on {len(targets)} layers: {part}")
         if vlm.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(vlm.device)
+        if prepare_features(vlm, (*train, *validation)):
+            collator.features = vlm.features
+        collator.answers_alone = takes_answers_alone(vlm)
         state = _fit(vlm, train, validation, recipe, folder, seed, collator, log, checkpoint)
         peak = torch.cuda.max_memory_allocated(vlm.device) / 2**30 if vlm.device.type == "cuda" else None
         return TrainResult(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import ModelError
 from harness.records import Sample
 from harness.vlm.batch import prompt_batch, to_device
+from harness.vlm.features import picture_features
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -132,7 +133,10 @@ def check_adapter(vlm: Vlm, sample: Sample, name: str = TRAINED) -> float:
     """
     import torch
 
-    inputs = to_device(prompt_batch(vlm.processor, [sample]), device=vlm.device, dtype=vlm.dtype)
+    with use_adapter(vlm, name):
+        features = picture_features(vlm, [sample])
+    prompt = prompt_batch(vlm.processor, [sample], features=features)
+    inputs = to_device(prompt, device=vlm.device, dtype=vlm.dtype)
     # More than one place, because a young adapter's change may drown in bf16's rounding at any single one.
     last = slice(-LAST_TOKENS, None)
     was_training = vlm.model.training

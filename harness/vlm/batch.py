@@ -1,7 +1,8 @@
 """Samples become model inputs, and completions are put behind prompts. One way for training, answering and verdicts.
 
-Enters: samples, whose pictures are opened here, at batch time. Leaves: the model's keyword arguments as tensors on the
-CPU. Nothing is ever truncated: a cut picture placeholder is a wrong input, not a shorter one.
+Enters: samples, whose pictures are opened here, at batch time, or whose features are known (features.py). Leaves: the
+model's keyword arguments as tensors on the CPU. Nothing is ever truncated: a cut picture placeholder is a wrong input,
+not a shorter one.
 Cost: rows are padded to the longest; sort by length to pay little.
 """
 
@@ -47,24 +48,36 @@ def prompt_batch(
     *,
     padding_side: Literal["left", "right"] = "left",
     pictures: Sequence[Image] | None = None,
-) -> dict[str, Tensor]:
+    features: Sequence[Tensor] | None = None,
+) -> dict[str, Any]:
     """Prompts and pictures of the samples as one batch.
 
     Args:
         pictures: RGB pictures to show in place of the samples' own (a noise study's); None opens the samples' own.
+        features: one [tokens, hidden] a sample, where the model goes by them; no picture is opened then.
 
     Returns:
         The processor's tensors: `input_ids` and `attention_mask` int64 [B, L], `pixel_values` float32 and what else the
-        family has. B = number of samples, L = the longest prompt in tokens.
+        family has, or the list `image_features` as given. B = number of samples, L = the longest prompt in tokens.
 
     Raises:
         DataError: a picture cannot be read, or the processor refuses it or the question.
     """
-    prompts = [chat_prompt(processor, sample.question) for sample in samples]
-    shown = [[picture] for picture in (map(open_picture, samples) if pictures is None else pictures)]
+    # Records mostly ask the same question; a template takes a millisecond to render.
+    by_question = {
+        question: chat_prompt(processor, question) for question in dict.fromkeys(s.question for s in samples)
+    }
+    prompts = [by_question[sample.question] for sample in samples]
     # As ProcessorMixin.apply_chat_template does: a template that writes <s> itself must not get a second one.
     bos = processor.tokenizer.bos_token
     own_bos = {"add_special_tokens": False} if bos and prompts[0].startswith(bos) else {}
+    if features is not None:
+        counts = [[len(one)] for one in features]
+        return {
+            **processor.text_inputs(prompts, counts, padding_side=padding_side, **own_bos),
+            "image_features": list(features),
+        }
+    shown = [[picture] for picture in (map(open_picture, samples) if pictures is None else pictures)]
     try:
         inputs = processor(
             text=prompts,
@@ -76,17 +89,22 @@ def prompt_batch(
             **own_bos,
         )
     except ValueError as error:
-        names = ", ".join(sample.sample_id for sample in samples[:3])
-        raise DataError(
-            f"the processor refuses a picture or a question ({error}); records {names}{' ...' * (len(samples) > 3)}",
-            hint="harness audit --data SRC checks the pictures",
-        ) from error
+        raise picture_refused(error, samples) from error
     return dict(inputs)
 
 
+def picture_refused(error: ValueError, samples: Sequence[Sample]) -> DataError:
+    """What to raise where a processor raised on the samples."""
+    names = ", ".join(sample.sample_id for sample in samples[:3])
+    return DataError(
+        f"the processor refuses a picture or a question ({error}); records {names}{' ...' * (len(samples) > 3)}",
+        hint="harness audit --data SRC checks the pictures",
+    )
+
+
 def append_completions(
-    inputs: Mapping[str, Tensor], completions: Sequence[Sequence[int]], *, pad_token_id: int
-) -> dict[str, Tensor]:
+    inputs: Mapping[str, Any], completions: Sequence[Sequence[int]], *, pad_token_id: int
+) -> dict[str, Any]:
     """Put one completion behind each row's prompt, padded on the right, with labels on the completions alone.
 
     On the right, because then the positions 0, 1, 2 ... that a model takes by itself are right in every row, and the
@@ -117,9 +135,9 @@ def append_completions(
         )
     prompts = [mask[row].bool() for row in range(rows)]
     lengths = [int(prompts[row].sum()) + len(completions[row]) for row in range(rows)]
-    result: dict[str, Tensor] = {}
+    result: dict[str, Any] = {}
     for name, tensor in inputs.items():
-        if tensor.shape[:2] != (rows, width):
+        if isinstance(tensor, list) or tensor.shape[:2] != (rows, width):
             result[name] = tensor
             continue
         wide = tensor.new_full((rows, max(lengths), *tensor.shape[2:]), pad_token_id if name == "input_ids" else 0)
@@ -142,10 +160,13 @@ def append_completions(
 
 
 def to_device(inputs: Mapping[str, Any], *, device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
-    """Inputs on the model's device; floating-point ones (pixels) in the model's dtype."""
-    return {
-        name: value.to(device, dtype if value.is_floating_point() else None, non_blocking=True)
-        if hasattr(value, "is_floating_point")
-        else value
-        for name, value in inputs.items()
-    }
+    """Inputs on the model's device; floating-point ones (pixels, features) in the model's dtype."""
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, list):
+            return [moved(one) for one in value]
+        if not hasattr(value, "is_floating_point"):
+            return value
+        return value.to(device, dtype if value.is_floating_point() else None, non_blocking=True)
+
+    return {name: moved(value) for name, value in inputs.items()}

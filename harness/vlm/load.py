@@ -29,6 +29,8 @@ from harness.vlm.identity import folder_hash, hub_hash
 if TYPE_CHECKING:
     import torch
 
+    from harness.vlm.features import FeatureCache
+
 __all__ = [
     "TRAINED",
     "Vlm",
@@ -57,6 +59,7 @@ class Vlm:
     `model` is the transformers model, or the peft model around it once an adapter was attached; `base` is the former in
     both cases. `model_ref` is the id as asked, `revision` the commit on the Hub (None for a folder), `base_hash` the
     content identity of the base. `stop_token_ids` end an answer; `pad_token_id` fills batches and never enters a loss.
+    `features` keeps what the frozen tower makes of pictures; None lets every picture be computed each time.
     """
 
     model: Any
@@ -70,6 +73,7 @@ class Vlm:
     attention_reason: str
     stop_token_ids: tuple[int, ...]
     pad_token_id: int
+    features: FeatureCache | None = None
 
     @property
     def base(self) -> Any:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import string
 
+import numpy as np
 import pytest
 import sacrebleu
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from harness.score.texts import TextScorers, WordTokenizer
+from harness.score.texts import TextScorers, WordTokenizer, bleu_scores, chrf_scores
 
 SCORERS = TextScorers()
 ENGLISH = st.text(st.sampled_from(string.ascii_letters[:6] + " .,;:-3C"), max_size=40)
@@ -93,6 +94,17 @@ def test_corpus_intervals_agree_with_sacrebleus_bootstrap() -> None:
         assert found.low is not None
         assert found.high is not None
         assert (found.high - found.low) / 2 == pytest.approx(theirs._ci, rel=0.12)
+
+
+@settings(deadline=None, max_examples=60)
+@given(pairs=st.lists(st.tuples(ENGLISH, ENGLISH), min_size=1, max_size=6))
+def test_scores_of_many_resamples_are_sacrebleus_of_each(pairs: list[tuple[str, str]]) -> None:
+    answers, references = [list(side) for side in zip(*pairs, strict=True)]
+    for metric, ours in ((sacrebleu.BLEU(force=True), bleu_scores), (sacrebleu.CHRF(), chrf_scores)):
+        counts = np.asarray(metric._extract_corpus_statistics(answers, [references]))
+        rows = np.random.default_rng(0).integers(0, 4, (12, len(pairs))) @ counts
+        wanted = [metric._aggregate_and_compute([row]).score for row in rows.tolist()]
+        np.testing.assert_allclose(ours(rows.astype(float)), wanted, rtol=1e-9, atol=1e-9)
 
 
 def test_a_hundred_spaced_full_stops_are_no_warning(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 
 from harness.errors import DataError
 from harness.records import Sample
-from harness.train.collate import InspectionCollator
+from harness.train.collate import InspectionCollator, takes_answers_alone
 from harness.vlm.batch import prompt_batch
 from harness.vlm.load import Vlm
 
@@ -54,6 +55,51 @@ def test_the_loss_is_that_of_single_rows(vlm: Vlm, samples: list[Sample]) -> Non
             total += F.cross_entropy(logits[0, :-1], one["labels"][0, 1:], ignore_index=-100, reduction="sum")
             tokens += int((one["labels"] != -100).sum())
     torch.testing.assert_close(together, total / tokens, atol=2e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("items", [None, 57])
+def test_the_loss_over_the_answers_logits_alone_is_the_loss(vlm: Vlm, samples: list[Sample], items: int | None) -> None:
+    assert takes_answers_alone(vlm)
+    vlm.base.requires_grad_(True)
+    counted = {} if items is None else {"num_items_in_batch": torch.tensor(items)}
+    found = []
+    for alone in (False, True):
+        collator = _collator(vlm)
+        collator.answers_alone = alone
+        batch = collator(samples[:5])
+        output = vlm.base(**batch, **counted)
+        vlm.base.zero_grad()
+        output.loss.backward()
+        gradients = {name: p.grad.clone() for name, p in vlm.base.named_parameters() if p.grad is not None}
+        found.append((output.loss.detach(), gradients, output.logits.shape[1]))
+    (whole, wanted, width), (part, gradients, kept) = found
+    torch.testing.assert_close(part, whole, rtol=1e-6, atol=1e-6)
+    assert gradients.keys() == wanted.keys()
+    for name, gradient in wanted.items():
+        torch.testing.assert_close(gradients[name], gradient, rtol=1e-3, atol=1e-5 * float(gradient.abs().max() + 1e-3))
+    assert kept < width
+
+
+def test_a_model_that_computes_its_loss_by_itself_gives_all_logits(
+    idefics3: Vlm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = idefics3.base.forward
+
+    def own_loss(input_ids: Any = None, labels: Any = None, logits_to_keep: Any = 0, **kwargs: Any) -> Any:
+        kwargs.pop("shift_labels", None)
+        output = forward(input_ids=input_ids, logits_to_keep=logits_to_keep, **kwargs)
+        shifted = output.logits[:, :-1].flatten(0, 1)
+        output.loss = F.cross_entropy(shifted, labels[:, 1:].flatten(), ignore_index=-100)
+        return output
+
+    monkeypatch.setattr(idefics3.base, "forward", own_loss)
+    assert not takes_answers_alone(idefics3)
+
+    def old(input_ids: Any = None, labels: Any = None, **kwargs: Any) -> Any:
+        return forward(input_ids=input_ids, labels=labels, **kwargs)
+
+    monkeypatch.setattr(idefics3.base, "forward", old)
+    assert not takes_answers_alone(idefics3)
 
 
 def test_nothing_is_truncated(vlm: Vlm, samples: list[Sample]) -> None:

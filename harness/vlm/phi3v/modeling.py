@@ -163,6 +163,14 @@ class Phi3VForConditionalGeneration(Phi3VPreTrainedModel, Phi3ForCausalLM):  # t
         if self.generation_config.pad_token_id is None:
             self.generation_config.pad_token_id = self.config.pad_token_id
 
+    #: says that forward and generate take image_features in place of pixel_values
+    takes_image_features: ClassVar[bool] = True
+
+    def get_picture_embedding(self) -> nn.Module:
+        """All that features are made by: tower, separators and projection."""
+        embedding: nn.Module = self.model.vision_embed_tokens
+        return embedding
+
     def get_image_features(self, pixel_values: Tensor | Sequence[Tensor], image_sizes: Tensor | None) -> list[Tensor]:
         """The features of pictures, one [tokens, hidden] each, to be passed as image_features later.
 

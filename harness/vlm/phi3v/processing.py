@@ -139,6 +139,33 @@ class Phi3VProcessor(ProcessorMixin):  # type: ignore[misc]  # transformers is u
             data["pixel_values"], data["image_sizes"] = seen["pixel_values"], seen["image_sizes"]
         return BatchFeature(data, tensor_type=return_tensors)
 
+    def text_inputs(
+        self,
+        text: Sequence[str],
+        picture_tokens: Sequence[Sequence[int]],
+        *,
+        padding_side: str | None = None,
+        add_special_tokens: bool = True,
+    ) -> BatchFeature:
+        """`input_ids` and `attention_mask` as __call__ gives them, for pictures whose features are known already.
+
+        Args:
+            text: the prompts.
+            picture_tokens: a row, the number of tokens of each of its pictures, by the numbers of their tags.
+            padding_side: "left" or "right"; None is the tokenizer's.
+            add_special_tokens: whether each piece of text begins with <s>.
+
+        Raises:
+            ValueError: tags and pictures do not fit.
+        """
+        ids = [
+            self._encode(one, _named_pictures(one, counts, f"row {number}: "), add_special_tokens)
+            for number, (one, counts) in enumerate(zip(text, picture_tokens, strict=True))
+        ]
+        side = padding_side or self.tokenizer.padding_side
+        data = _padded(ids, self.tokenizer.pad_token_id, side, _width(ids, True, None, None))
+        return BatchFeature({name: torch.tensor(value) for name, value in data.items()})
+
     def _encode(self, text: str, tokens: Sequence[int], add_special_tokens: bool) -> list[int]:
         """The ids of one prompt; `tokens` holds the number of tokens of its pictures, in the order of their tags."""
         # The pieces of text and the numbers of the tags between them, by turns.

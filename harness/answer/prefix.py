@@ -1,0 +1,116 @@
+"""The keys and values of a batch's prompts, computed once: the answer and both verdict openings continue from them.
+
+Enters: the cache that generate() leaves behind, prompt and answer. Leaves: logits of other continuations of the same
+prompts. The last token of the prompts is computed again with each continuation, since generate() keeps no logits.
+Cost: none beyond the memory that the answer took; logits agree with those of a whole pass up to rounding.
+Only for models whose cache can be cut back and whose positions count the tokens; others compute the prompt again.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.vlm.load import Vlm
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CachedPrompts:
+    """Prompts padded on the left, but for their last token. `last` [B] is that token, `mask` [B, L] on the device.
+
+    `cache` holds the L - 1 tokens before it, and holds them again after each use. `room` is how many tokens a
+    continuation may have, None for any number.
+    """
+
+    cache: Any
+    last: Tensor
+    mask: Tensor
+    room: int | None
+
+    def logits(self, vlm: Vlm, continuations: Sequence[Sequence[int]]) -> Tensor:
+        """[B, K, V]: what the model expects at each place of each row's continuation; K is the longest one's length."""
+        import torch
+
+        longest = max(map(len, continuations))
+        # The last token of a continuation says nothing of it.
+        ids = torch.full((len(continuations), longest), vlm.pad_token_id)
+        mask = torch.zeros_like(ids)
+        mask[:, 0] = 1
+        for row, tokens in enumerate(continuations):
+            ids[row, 1 : len(tokens)] = torch.tensor(tokens[:-1])
+            mask[row, 1 : len(tokens)] = 1
+        ids = ids.to(self.last.device)
+        ids[:, 0] = self.last
+        whole = torch.cat([self.mask[:, :-1], mask.to(self.mask.device)], dim=1)
+        given = _parameters(vlm)
+        settings: dict[str, Any] = {_cache_name(given): self.cache, "use_cache": True}
+        if "position_ids" in given:
+            settings["position_ids"] = (whole.cumsum(-1) - 1).clamp(min=0)[:, -longest:]
+        try:
+            with torch.no_grad():
+                logits: Tensor = vlm.base(input_ids=ids, attention_mask=whole, **settings).logits
+        finally:
+            _cut(self.cache, self.mask.shape[1] - 1)
+        return logits
+
+
+def cached_prompts(vlm: Vlm, inputs: Mapping[str, Any], output: Any, *, answered: int) -> CachedPrompts | None:
+    """Cut an answer's cache back to its prompts; None where this model's cannot serve again.
+
+    Args:
+        inputs: the prompts as generate() had them, padded on the left, on the device.
+        output: what generate() returned as a dictionary; its cache is changed.
+        answered: tokens that the answers may have.
+    """
+    cache = output.get("cache", output.get("past_key_values"))
+    ids, mask = inputs["input_ids"], inputs["attention_mask"]
+    room = _room(vlm, ids.shape[1])
+    if cache is None or not _can_share(vlm, cache) or (room is not None and answered > room):
+        return None
+    _cut(cache, ids.shape[1] - 1)
+    return CachedPrompts(cache, ids[:, -1], mask, room)
+
+
+def _can_share(vlm: Vlm, cache: Any) -> bool:
+    from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
+
+    def whole(layer: Any) -> bool:
+        if type(layer) is DynamicSlidingWindowLayer:
+            return bool(layer.get_seq_length() < layer.sliding_window)
+        return type(layer) is DynamicLayer
+
+    if type(cache) is not DynamicCache or not all(whole(layer) for layer in cache.layers):
+        return False
+    text = vlm.base.config.get_text_config()
+    # Multi-dimensional positions (Qwen2-VL's) do not count the tokens of a picture one by one.
+    if "mrope_section" in (getattr(text, "rope_parameters", None) or {}):
+        return False
+    return _cache_name(_parameters(vlm)) != ""
+
+
+def _room(vlm: Vlm, width: int) -> int | None:
+    """Tokens until a long rope changes its factors, and with them all keys before; None without such a rope."""
+    text = vlm.base.config.get_text_config()
+    if (getattr(text, "rope_parameters", None) or {}).get("rope_type") != "longrope":
+        return None
+    return int(text.original_max_position_embeddings) - width
+
+
+def _parameters(vlm: Vlm) -> frozenset[str]:
+    return frozenset(inspect.signature(vlm.base.forward).parameters)
+
+
+def _cache_name(parameters: frozenset[str]) -> str:
+    """What forward calls the cache: "cache" from transformers 5.24 on, before that "past_key_values"; "" is neither."""
+    return next((name for name in ("cache", "past_key_values") if name in parameters), "")
+
+
+def _cut(cache: Any, length: int) -> None:
+    surplus = int(cache.get_seq_length()) - length
+    if surplus > 0:
+        cache.crop(-surplus)

@@ -1,0 +1,265 @@
+"""Picture features, computed once a picture and kept on disk: what a frozen tower and projector make of it.
+
+    FOLDER/<key>/key.json                  what the key stands for
+    FOLDER/<key>/<image_id>.safetensors    [tokens, hidden] in the model's dtype, with its checksum
+
+Enters: a Vlm and samples. Leaves: one tensor a sample, to be given to the model in place of its pixels. They are the
+same for the base and every adapter on the decoder, in training and in answering, in every epoch and every cycle.
+The key holds all that they depend on beside the picture: the base's content, the image processor's settings, dtype,
+device type, attention, and the versions of torch, transformers and Pillow.
+
+Each picture goes through the tower alone, so that its features do not depend on what was asked for beside it.
+Costs: 0.12 MiB a picture for the tiny model; 4.4 MiB at 4 crops and 14.7 MiB at 16 for Phi-3-vision in bf16. FOLDER is
+held below a limit: the entries unused for longest go first, and where those in use alone exceed it, the rest is
+computed anew each time. A torn or damaged entry is removed and computed again. Nothing here must be backed up.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.records import Sample
+from harness.vlm.batch import open_picture, to_device
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from harness.vlm.load import Vlm
+
+#: Goes up whenever this code makes other features of the same picture.
+FEATURES_VERSION = 1
+#: Pictures that are prepared at once: 23 MiB each at 16 crops.
+AT_ONCE = 16
+
+
+@dataclass(slots=True)
+class FeatureCache:
+    """The entries of one base model on disk. Light: a loader's worker process gets a copy and reads by it.
+
+    `limit` bounds all of FOLDER, in bytes. `used` are the entries that this process has touched; they are not evicted.
+    """
+
+    folder: Path
+    key: str
+    limit: int
+    held: int
+    used: set[str] = field(default_factory=set)
+
+    def path(self, image_id: str) -> Path:
+        """Where a picture's features are, or would be."""
+        return self.folder / self.key / f"{image_id}.safetensors"
+
+    def read(self, image_id: str) -> Tensor | None:
+        """A picture's features [tokens, hidden] on the CPU; None where there are none, or they are damaged."""
+        from safetensors import SafetensorError, safe_open
+
+        path = self.path(image_id)
+        try:
+            with safe_open(str(path), framework="pt") as file:
+                features: Tensor = file.get_tensor("features")
+                checksum = (file.metadata() or {}).get("crc32")
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, OSError):
+            path.unlink(missing_ok=True)
+            return None
+        if features.ndim != 2 or checksum != _checksum(features):
+            path.unlink(missing_ok=True)
+            return None
+        if image_id not in self.used:
+            self.used.add(image_id)
+            # Another process may have evicted it; it was read whole all the same.
+            if path.is_file():
+                os.utime(path)
+        return features
+
+    def write(self, image_id: str, features: Tensor) -> bool:
+        """Keep a picture's features; False where the limit leaves no room.
+
+        A part is written beside and renamed, so that an entry is there whole or not at all.
+        """
+        from safetensors.torch import save_file
+
+        size = features.numel() * features.element_size() + 256
+        if self.held + size > self.limit:
+            self._evict(size)
+        if self.held + size > self.limit:
+            return False
+        path = self.path(image_id)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        try:
+            save_file({"features": features}, str(part), metadata={"crc32": _checksum(features)})
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        self.held += path.stat().st_size
+        self.used.add(image_id)
+        return True
+
+    def _evict(self, wanted: int) -> None:
+        """Remove the entries unused for longest, other models' too, until a tenth of the limit is free."""
+        kept = {self.path(image_id) for image_id in self.used}
+        entries = sorted(_entries(self.folder), key=lambda entry: entry.used_at)
+        self.held = sum(entry.size for entry in entries)
+        for entry in entries:
+            if self.held + wanted <= self.limit * 0.9:
+                return
+            if entry.path not in kept:
+                entry.path.unlink(missing_ok=True)
+                self.held -= entry.size
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    path: Path
+    size: int
+    used_at: float
+
+
+def open_features(vlm: Vlm, folder: Path, *, limit: int) -> FeatureCache | None:
+    """The cache for a model; None where the model does not take features in place of pixels, or the limit is 0.
+
+    Args:
+        folder: shared by all models of a ledger.
+        limit: bytes that the folder may hold.
+    """
+    if limit <= 0 or not takes_features(vlm):
+        return None
+    facts = _facts(vlm)
+    text = json.dumps(facts, sort_keys=True, default=str)
+    key = hashlib.sha256(text.encode()).hexdigest()[:16]
+    own = folder / key
+    own.mkdir(parents=True, exist_ok=True)
+    if not (own / "key.json").is_file():
+        part = own / f"key.{os.getpid()}.part"
+        part.write_text(json.dumps(facts, indent=1, default=str), "utf-8")
+        part.replace(own / "key.json")
+    return FeatureCache(folder, key, limit, sum(entry.size for entry in _entries(folder)))
+
+
+def takes_features(vlm: Vlm) -> bool:
+    """Whether the model and its processor can go by features: the native Phi-3-vision, so far."""
+    return hasattr(vlm.base, "takes_image_features") and hasattr(vlm.processor, "text_inputs")
+
+
+def features_are_frozen(vlm: Vlm) -> bool:
+    """Whether tower and projector are now those of the base: no adapter that is on sits there, nothing is trained."""
+    part = vlm.base.get_picture_embedding()
+    if any(parameter.requires_grad for parameter in part.parameters()):
+        return False
+    modules: list[Any] = list(part.modules())
+    for module in modules:
+        # peft's layers and wrappers alike say so; those that are switched off, or another adapter's, do not matter.
+        if not hasattr(module, "active_adapters") or getattr(module, "disable_adapters", False):
+            continue
+        held = {name for kind in ("lora_A", "modules_to_save") for name in getattr(module, kind, {})}
+        if held & set(module.active_adapters):
+            return False
+    return True
+
+
+def picture_features(vlm: Vlm, samples: Sequence[Sample]) -> list[Tensor] | None:
+    """The features of the samples' pictures, from the cache or computed now and kept; None: go by pixels.
+
+    Returns:
+        One [tokens, hidden] a sample, in the model's dtype, on the CPU.
+
+    Raises:
+        DataError: a picture cannot be read, or the processor refuses it.
+    """
+    cache = vlm.features
+    if cache is None or not features_are_frozen(vlm):
+        return None
+    found = {sample.image_id: cache.read(sample.image_id) for sample in samples}
+    lacking = list({s.image_id: s for s in samples if found[s.image_id] is None}.values())
+    for start in range(0, len(lacking), AT_ONCE):
+        some = lacking[start : start + AT_ONCE]
+        for sample, made in zip(some, _compute(vlm, some), strict=True):
+            found[sample.image_id] = made
+            cache.write(sample.image_id, made)
+    return [features for sample in samples if (features := found[sample.image_id]) is not None]
+
+
+def prepare_features(vlm: Vlm, samples: Iterable[Sample]) -> bool:
+    """Compute what is lacking, and keep it; whether the model goes by features now.
+
+    Before a training run, whose loader's processes can read entries but cannot run the model.
+    """
+    if vlm.features is None or not features_are_frozen(vlm):
+        return False
+    lacking = [sample for sample in samples if not vlm.features.path(sample.image_id).is_file()]
+    for start in range(0, len(lacking), AT_ONCE):
+        picture_features(vlm, lacking[start : start + AT_ONCE])
+    return True
+
+
+def _compute(vlm: Vlm, samples: Sequence[Sample]) -> list[Tensor]:
+    import torch
+
+    # Pillow and torch let go of the interpreter while they work.
+    with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as threads:
+        prepared = list(threads.map(lambda sample: _pixels(vlm.processor, sample), samples))
+    was_training = vlm.base.training
+    vlm.base.eval()
+    try:
+        with torch.no_grad():
+            made = [
+                vlm.base.get_image_features(**to_device(pixels, device=vlm.device, dtype=vlm.dtype))[0]
+                for pixels in prepared
+            ]
+    finally:
+        vlm.base.train(was_training)
+    return [features.cpu().contiguous() for features in made]
+
+
+def _pixels(processor: Any, sample: Sample) -> dict[str, Tensor]:
+    from harness.vlm.batch import picture_refused
+
+    try:
+        inputs = processor.image_processor(open_picture(sample))
+    except ValueError as error:
+        raise picture_refused(error, [sample]) from error
+    return {name: inputs[name] for name in ("pixel_values", "image_sizes")}
+
+
+def _facts(vlm: Vlm) -> dict[str, Any]:
+    import PIL
+    import torch
+    import transformers
+
+    return {
+        "features_version": FEATURES_VERSION,
+        "base": vlm.base_hash,
+        "image_processor": vlm.processor.image_processor.to_dict(),
+        "dtype": str(vlm.dtype).removeprefix("torch."),
+        "device": vlm.device.type,
+        "attention": vlm.attention,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "pillow": PIL.__version__,
+    }
+
+
+def _entries(folder: Path) -> list[_Entry]:
+    entries = []
+    for path in folder.glob("*/*.safetensors"):
+        try:
+            facts = path.stat()
+        except FileNotFoundError:  # evicted by another process meanwhile
+            continue
+        entries.append(_Entry(path, facts.st_size, facts.st_mtime))
+    return entries
+
+
+def _checksum(features: Tensor) -> str:
+    import torch
+
+    return f"{zlib.crc32(features.contiguous().view(torch.uint8).numpy().data):08x}"
