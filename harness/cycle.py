@@ -99,7 +99,7 @@ def study_robustness(
 
     read.cycle(Ledger(place.runs), cycle_id)
     request, config = read_cycle_file(place.runs / cycle_id)
-    run = _open(cycle_id, request, config, place, Bench(lambda: _load(config, place.say)))
+    run = _open(cycle_id, request, config, place, Bench(lambda: _load(config, place)))
     try:
         found = study_noise(run, reference=reference, change_reference=change_reference)
     except KeyboardInterrupt as stop:
