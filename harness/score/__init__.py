@@ -18,10 +18,12 @@
     line.py        what the rates mean on a line
     charts.py      p chart, Laney p', EWMA, CUSUM: is this lot unlike the others?
     lots.py        those charts of watched lots, and their alarms
+    learning_curve.py, power_law.py, curve_target.py   how does a figure grow with training records?
+    strata.py      where does a model go wrong, and which records would teach most?
 
 Importing this package is light: numpy, scipy, statsmodels and the text scorers come in with the functions. The names
 are imported at once all the same: a lazy `aggregate` would give way to the module of that name. What only one command
-needs (gauge, threshold, calibration) is imported from its module.
+needs (gauge, threshold, calibration, learning curve, strata) is imported from its module.
 """
 
 from harness.score.aggregate import aggregate
