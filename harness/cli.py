@@ -257,6 +257,35 @@ def predict(
 
 
 @app.command()
+def curve(
+    cycles: Annotated[list[str] | None, typer.Argument(help="Cycle ids; else all comparable with the newest.")] = None,
+    product: Annotated[str | None, typer.Option("--product", help="Whose newest cycle; default: of all.")] = None,
+    metric: Annotated[str | None, typer.Option("--metric", help="As in miss_rate; default: the charter's.")] = None,
+    target: Annotated[float | None, typer.Option("--target", help="Of --metric, as in 0.02.")] = None,
+    as_json: AsJson = False,
+    runs: Runs = RUNS,
+    config: Config = None,
+) -> None:
+    """Fit the learning curve over comparable cycles: training records needed for each target, with interval."""
+    from dataclasses import asdict
+
+    from harness.stages.curve import learning_curves
+
+    found = learning_curves(_ledger(runs), cycles or (), product=product, metric=metric, target=target)
+    if as_json:
+        print(json.dumps(asdict(found), ensure_ascii=False, indent=1))
+        return
+    shown = ("metric", "target", "records", "value", "n", "answer")
+    _print_rows([{name: getattr(line, name) for name in shown} for line in found.lines], as_json=False)
+    joined = ", ".join(f"{c.cycle_id} ({c.train_records})" for c in found.family.joined)
+    _say(f"product {found.family.product}, cycles (training records): {joined}")
+    for method in dict.fromkeys(line.method for line in found.lines if line.method):
+        _say(f"fit: {method}")
+    for out in found.family.left_out:
+        _say(f"left out: {out.cycle_id}: {out.why}")
+
+
+@app.command()
 def gauge(
     cycle: Cycle,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Trials a test picture.")] = 3,
@@ -279,6 +308,37 @@ def gauge(
     _print_rows([{k: v for k, v in asdict(row).items() if k not in hidden} for row in study.figures], as_json)
     for note in study.notes:
         _say(note)
+
+
+@app.command()
+def suggest(
+    cycle: Cycle,
+    pool: Annotated[str, typer.Option("--pool", metavar="SRC", help="Folder of pictures, or a SRC; no labels needed.")],
+    n: Annotated[int, typer.Option("--n", min=1, help="Most pictures to suggest.")] = 50,
+    out: Annotated[Path | None, typer.Option("--out", help="File to write: .csv or .json.")] = None,
+    settings: Settings = None,
+    as_json: AsJson = False,
+    runs: Runs = RUNS,
+    config: Config = None,
+) -> None:
+    """Rank unlabelled pictures by how unsure a cycle's model is of them: what to label next."""
+    from dataclasses import asdict
+
+    if out is not None and out.suffix not in (".csv", ".json"):
+        raise ConfigError(f"--out {out} is neither .csv nor .json", hint="for example --out label-next.csv")
+    from harness.stages.suggest import suggest as suggest_pictures
+
+    columns = _config(config, settings=settings).data.columns
+    found = suggest_pictures(_ledger(runs), cycle, pool, n=n, columns=columns, say=_say)
+    rows = [asdict(suggestion) for suggestion in found]
+    if out is None:
+        _print_rows(rows, as_json)
+        return
+    from harness.store.query import Answer, write_answer
+
+    answer = Answer(tuple(rows[0]), tuple(tuple(row.values()) for row in rows))
+    write_answer(answer, "csv" if out.suffix == ".csv" else "json", out)
+    _say(f"wrote {len(rows)} pictures to label to {out}")
 
 
 @app.command()

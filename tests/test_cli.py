@@ -37,6 +37,7 @@ def records(tmp_path: Path) -> Path:
         ["runs"], ["show", "c0001"], ["compare", "c0001", "c0002"], ["gate", "c0001"], ["promote", "c0001"],
         ["rescore"], ["sql", "SELECT 1"], ["report"], ["predict", "c0001", "x.png"], ["cycle", "--resume", "c0001"],
         ["gauge", "c0001"], ["threshold", "c0001"],
+        ["curve"], ["suggest", "c0001", "--pool", "."],
     ],
     ids=lambda words: words[0],
 )  # fmt: skip
@@ -49,7 +50,8 @@ def test_an_empty_place(words: list[str], tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "words", [["show", "c0009"], ["gate", "c0009"], ["promote", "c0009"], ["rescore", "c0009"], ["report", "c0009"],
-              ["compare", "c0001", "c0009"], ["predict", "c0009", "x.png"], ["gauge", "c0009"], ["threshold", "c0009"]],
+              ["compare", "c0001", "c0009"], ["predict", "c0009", "x.png"], ["gauge", "c0009"], ["threshold", "c0009"],
+              ["curve", "c0009"], ["suggest", "c0009", "--pool", "."]],
     ids=lambda words: words[0],
 )  # fmt: skip
 def test_an_unknown_cycle(words: list[str], ledger_folder: Path, tmp_path: Path) -> None:

@@ -73,14 +73,17 @@ class SourceColumns:
         return cls(tuple(first), {})
 
 
-def check_columns(name: str, seen: Iterable[str], columns: ColumnMap, default_question: str | None) -> None:
-    """Make sure that what is needed is there.
+def check_columns(
+    name: str, seen: Iterable[str], columns: ColumnMap, default_question: str | None, *, labelled: bool = True
+) -> None:
+    """Make sure that what is needed is there: pictures alone where no label is asked for.
 
     Raises:
         DataError: it names the columns seen and how to map them.
     """
     found = list(seen)
-    needed = ["image", "answer"] + (["question"] if default_question is None else [])
+    needed = ["image"] + (["answer"] if labelled else [])
+    needed += ["question"] if labelled and default_question is None else []
     missing = [ours for ours in needed if getattr(columns, ours) not in found]
     missing += [ours for ours, theirs in columns.mapped().items() if theirs not in found and ours not in missing]
     if not missing:

@@ -44,13 +44,20 @@ class Source:
         return self._read()
 
 
-def open_source(src: str, columns: Mapping[str, str] | None = None, *, default_question: str | None = None) -> Source:
+def open_source(
+    src: str,
+    columns: Mapping[str, str] | None = None,
+    *,
+    default_question: str | None = None,
+    labelled: bool = True,
+) -> Source:
     """Open a SRC.
 
     Args:
         src: an existing path (also with :split), "owner/name" (also @revision, :split), or "demo:cubes?n=300&seed=1".
         columns: our column name -> the source's.
         default_question: asked where the source has no question column.
+        labelled: whether questions and answers must be there; else pictures alone will do.
 
     Raises:
         DataError: nothing of that name, nothing that can be read, or a column that is not there.
@@ -61,7 +68,7 @@ def open_source(src: str, columns: Mapping[str, str] | None = None, *, default_q
     path, split = _existing(src)
     if path is not None:
         return _from_datasets(src, "folder" if path.is_dir() else "file", None, split, mapping, default_question,
-                              lambda: _load_path(path), path if path.is_dir() else path.parent)  # fmt: skip
+                              lambda: _load_path(path), path if path.is_dir() else path.parent, labelled)  # fmt: skip
     hub = _HUB_ID.match(src)
     if hub is None or src.startswith((".", "/", "~")) or Path(src).suffix in _READERS:
         near = get_close_matches(src, [str(p) for p in _siblings(Path(src))], n=1)
@@ -71,7 +78,7 @@ def open_source(src: str, columns: Mapping[str, str] | None = None, *, default_q
         )
     revision = _resolve(hub["name"], hub["revision"])
     return _from_datasets(src, "hub", revision, hub["split"], mapping, default_question,
-                          lambda: _load_hub(hub["name"], revision), None)  # fmt: skip
+                          lambda: _load_hub(hub["name"], revision), None, labelled)  # fmt: skip
 
 
 def _existing(src: str) -> tuple[Path | None, str | None]:
@@ -115,6 +122,7 @@ def _from_datasets(
     default_question: str | None,
     load: Callable[[], dict[str, Any]],
     folder: Path | None,
+    labelled: bool,
 ) -> Source:
     """A Source over what `datasets` loaded: split name -> (iterable) data set."""
     with _reading(name):
@@ -126,7 +134,8 @@ def _from_datasets(
             parts = {split: parts[split]}
         seen = {part: SourceColumns.of(data) for part, data in parts.items()}
     for part, found in seen.items():
-        check_columns(f"{name} ({part})" if len(seen) > 1 else name, found.names, mapping, default_question)
+        where = f"{name} ({part})" if len(seen) > 1 else name
+        check_columns(where, found.names, mapping, default_question, labelled=labelled)
 
     def read() -> Iterator[SourceRecord]:
         for part, data in parts.items():

@@ -15,8 +15,10 @@ from typing import Any
 from harness.report import figures
 from harness.report.figures import Figure, Point
 from harness.report.gauge import GaugePart, gauge_part
+from harness.report.learning_curve import CURVES, CurvePart, curve_part
 from harness.report.lots import LotsPart, lots_part
 from harness.report.robustness import RobustnessPart, robustness_part
+from harness.report.strata import StrataPart, strata_part
 from harness.report.threshold import ThresholdPart, threshold_part
 from harness.store import Ledger, pages, read
 from harness.store.rows import CycleRow
@@ -43,11 +45,6 @@ SHOWN_FIGURES = {
     "style_rate": "of all: in the form of a training answer",
     "digital_sn": "dB, both kinds of mistakes in one ratio",
     "auroc": "of P(defective)",
-}
-CURVES = {
-    "verdict_accuracy": "Verdict right",
-    "location_accuracy": "All cells right (of the defective)",
-    "exact_accuracy": "Everything right",
 }
 
 
@@ -186,6 +183,8 @@ class CyclePage:
     stages: tuple[Field, ...]
     sharing: tuple[Field, ...]
     plots: Mapping[str, Figure]
+    curve: CurvePart | None
+    strata: StrataPart | None
     gallery: tuple[PictureShown, ...]
     gallery_total: int
     robustness: RobustnessPart | None
@@ -248,6 +247,7 @@ def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str
     robustness = robustness_part(ledger, cycle_id)
     lots = lots_part(ledger, cycle)
     threshold = threshold_part(ledger, cycle_id)
+    curve = curve_part(ledger, cycle)
     return CyclePage(
         cycle_id=cycle_id,
         product=cycle.product,
@@ -278,10 +278,13 @@ def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str
         sharing=_sharing(cycle, improve),
         plots={
             **_cycle_plots(ledger, cycle),
+            **(curve.plots if curve else {}),
             **(threshold.plots if threshold else {}),
             **(robustness.plots if robustness else {}),
             **(lots.figures if lots else {}),
         },
+        curve=curve,
+        strata=strata_part(ledger, cycle, left.get("analyze", {})),
         gallery=tuple(_picture(row) for row in shown),
         gallery_total=int(shown[0]["total"]) if shown else 0,
         gauge=gauge_part(ledger, cycle_id),
@@ -527,18 +530,6 @@ def _cycle_plots(ledger: Ledger, cycle: CycleRow) -> dict[str, Figure]:
     log = pages.training_log(ledger, cycle.cycle_id)
     if log:
         plots["training"] = figures.training(log)
-    curve = pages.learning_curve(ledger, cycle.cycle_id)
-    for metric, title in CURVES.items():
-        series = {
-            role: [
-                Point(row["train_records"], row["value"], row["ci_low"], row["ci_high"], row["cycle_id"])
-                for row in curve
-                if row["metric"] == metric and row["model_role"] == role
-            ]
-            for role in ("base", "finetuned")
-        }
-        if any(series.values()):
-            plots[f"curve_{metric}"] = figures.intervals_over(series, title=title, x="training records", joined=True)
     return plots
 
 

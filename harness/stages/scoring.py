@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from harness.parse import PARSER_VERSION, parse_answer
 from harness.records import Finding, Grid, ParsedAnswer, SampleScore, Truth, Vocabulary
 from harness.score import AnswerForms, aggregate, score_answers
+from harness.score.strata import severity_band
 from harness.store import Ledger, read, write
 from harness.store.rows import AnswerRow, CycleRow, FindingRow, MetricRow, ProductRow, RoleRow, ScoreRow, TruthRow
 
@@ -166,7 +167,7 @@ def _slices(item: Judged) -> list[str]:
     names += [f"location={cell}" for cell in sorted(item.truth.locations)]
     names.append(f"source={item.source}")
     if item.severity is not None:
-        names.append("severity=" + ("hard" if item.severity < 1 / 3 else "medium" if item.severity < 2 / 3 else "easy"))
+        names.append(f"severity={severity_band(item.severity)}")
     return names
 
 

@@ -6,6 +6,7 @@ Enters: a Ledger and a cycle id. Leaves: plain rows, in the order in which a pag
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from harness.store import read
@@ -71,16 +72,14 @@ def training_log(ledger: Ledger, cycle_id: str) -> list[dict[str, Any]]:
     )
 
 
-def learning_curve(ledger: Ledger, cycle_id: str) -> list[dict[str, Any]]:
-    """The figures of all cycles that may be joined with this one: same product, split, base model and recipe."""
+def learning_curve(ledger: Ledger, cycle_ids: Sequence[str]) -> list[dict[str, Any]]:
+    """The figures of cycles that may be joined (store/curves.py says which), by training records."""
+    marks = ", ".join("?" for _ in cycle_ids)
     return read.table(
         ledger,
-        "SELECT v.* FROM v_learning_curve v JOIN v_learning_curve mine ON mine.product = v.product "
-        "AND mine.split_id = v.split_id AND mine.model IS NOT DISTINCT FROM v.model AND mine.recipe = v.recipe "
-        "AND mine.metric = v.metric AND mine.model_role = v.model_role AND mine.cycle_id = ? "
-        "WHERE v.model_role IN ('base', 'finetuned') AND v.metric IN "
-        "('verdict_accuracy', 'location_accuracy', 'exact_accuracy') ORDER BY v.train_records, v.cycle_id",
-        [cycle_id],
+        f"SELECT * FROM v_learning_curve WHERE cycle_id IN ({marks}) AND model_role IN ('base', 'finetuned') "
+        "AND metric IN ('verdict_accuracy', 'location_accuracy', 'exact_accuracy') ORDER BY train_records, cycle_id",
+        list(cycle_ids),
     )
 
 

@@ -151,19 +151,31 @@ def judged_records(ledger: Ledger, cycle_id: str) -> list[dict[str, Any]]:
 
 def scores(ledger: Ledger, cycle_id: str, model_role: str, *, split: str, condition_id: str = "n0") -> list[ScoreRow]:
     """The scores of one role of a cycle on one split, at the cycle's newest parser version and its truth versions."""
+    return scores_of_cycles(ledger, [cycle_id], model_role, split=split, condition_id=condition_id)[cycle_id]
+
+
+def scores_of_cycles(
+    ledger: Ledger, cycle_ids: Sequence[str], model_role: str, *, split: str, condition_id: str = "n0"
+) -> dict[str, list[ScoreRow]]:
+    """The same of several cycles, in one query: cycle id -> scores, empty where there are none."""
     names = [field.name for field in dataclasses.fields(ScoreRow)]
+    marks = ", ".join("?" for _ in cycle_ids)
     with ledger.reading() as connection:
         found = connection.execute(
-            f"SELECT {', '.join('s.' + name for name in names)} FROM roles r "
+            f"SELECT r.cycle_id, {', '.join('s.' + name for name in names)} FROM roles r "
             "JOIN cycles c USING (cycle_id) "
             "JOIN memberships m ON m.cycle_id = r.cycle_id AND m.split = ? "
             "JOIN scores s ON s.product = c.product AND s.model_id = r.model_id AND s.engine_id = r.engine_id "
             "AND s.sample_id = m.sample_id AND s.truth_version = m.truth_version "
-            "WHERE r.cycle_id = ? AND r.model_role = ? AND s.condition_id = ? AND s.repeat = 0 AND s.parser_version = "
-            "(SELECT max(parser_version) FROM metrics WHERE cycle_id = r.cycle_id) ORDER BY s.sample_id",
-            [split, cycle_id, model_role, condition_id],
+            f"WHERE r.cycle_id IN ({marks}) AND r.model_role = ? AND s.condition_id = ? AND s.repeat = 0 "
+            "AND s.parser_version = (SELECT max(parser_version) FROM metrics WHERE cycle_id = r.cycle_id) "
+            "ORDER BY r.cycle_id, s.sample_id",
+            [split, *cycle_ids, model_role, condition_id],
         ).fetchall()
-    return [ScoreRow(*row) for row in found]
+    by_cycle: dict[str, list[ScoreRow]] = {cycle_id: [] for cycle_id in cycle_ids}
+    for owner, *values in found:
+        by_cycle[owner].append(ScoreRow(*values))
+    return by_cycle
 
 
 def condition(ledger: Ledger, condition_id: str, engine_id: str) -> ConditionRow | None:
