@@ -85,7 +85,8 @@ class Phi3VImageEmbedding(nn.Module):
         Args:
             pixel_values: [pictures, crops, 3, H, W]: the overview, then the tiles row by row, then padding; or one
                 [crops, 3, H, W] a picture.
-            image_sizes: [pictures, 2], (height, width) of the padded picture in pixels, multiples of the tile; (0, 0) for
+            image_sizes: [pictures, 2], (height, width) of the padded picture in pixels, multiples of the tile; (0, 0)
+            for
                 an overview without tiles.
 
         Returns:

@@ -1,9 +1,9 @@
 """The tiny checkpoint's parts: configuration, tokenizer, processor; and a checkpoint with random weights.
 
 Enters: nothing but the texts of this project. Leaves: a folder in the published layout that loads like any other
-phi3_v checkpoint. The tokenizer is a byte-level BPE of 1,024 pieces with Phi-3's special tokens: any text can be written
-in it, a digit is always a piece of its own, and so "5U" is "5" and "U". Pictures become one tile of 336 pixels (num_crops
-0: the overview alone), 24 x 24 patches, 157 tokens. Cost: random_checkpoint takes two seconds.
+phi3_v checkpoint. The tokenizer is a byte-level BPE of 1,024 pieces with Phi-3's special tokens: any text can be
+written in it, a digit is always a piece of its own, and so "5U" is "5" and "U". Pictures become one tile of 336 pixels
+(num_crops 0: the overview alone), 24 x 24 patches, 157 tokens. Cost: random_checkpoint takes two seconds.
 """
 
 from __future__ import annotations

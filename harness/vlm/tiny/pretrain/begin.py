@@ -1,12 +1,13 @@
 """Where the tiny tower starts: weights that can compare two panels from the first step.
 
 Enters: a model with transformers' default weights, and some pictures. Leaves: the same model with
-    patch embedding    cosine waves of light and color over the patch, each scaled to unit variance on those pictures, so
+    patch embedding    cosine waves of light and color over the patch, each scaled to unit variance on those pictures,
+    so
                        that edges count as much as the mean brightness
     positions          the place within its panel, as sines and cosines, and a sign that says which panel
     two heads a layer  queries and keys that match the same place of the other panel
-All of it is learned further. Without it the tower stays blind to changes for thousands of steps; random positions do not
-know which patch lies above which. Cost: it favours the house's sheet (two panels, one above the other).
+All of it is learned further. Without it the tower stays blind to changes for thousands of steps; random positions do
+not know which patch lies above which. Cost: it favours the house's sheet (two panels, one above the other).
 """
 
 from __future__ import annotations

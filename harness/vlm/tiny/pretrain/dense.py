@@ -1,8 +1,8 @@
 """What each patch and each picture token must know: the dense lessons of the pretraining, whose heads are thrown away.
 
-Enters: Scenes. Leaves: the picture as the processor would give it, [B, 3, 336, 336], and for the 24 x 24 patches and the
-12 x 12 merged tokens which cell they lie in, what stands there, and how it differs from the cell above. A language model
-alone stays at chance on spot-the-difference for minutes; with these labels it learns in as many seconds.
+Enters: Scenes. Leaves: the picture as the processor would give it, [B, 3, 336, 336], and for the 24 x 24 patches and
+the 12 x 12 merged tokens which cell they lie in, what stands there, and how it differs from the cell above. A language
+model alone stays at chance on spot-the-difference for minutes; with these labels it learns in as many seconds.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ class Geometry:
 class Lesson:
     """Labels of the patches [B, 576] or tokens [B, 144]; IGNORE where a lesson does not apply.
 
-    `cell` is 0..53 (upper panel first), `kind` the change, on the lower panel alone, `changed` 0 / 1 the same by pixels,
-    `shape`, `color` what stands in the cell.
+    `cell` is 0..53 (upper panel first), `kind` the change, on the lower panel alone, `changed` 0 / 1 the same by
+    pixels, `shape`, `color` what stands in the cell.
     """
 
     cell: Tensor

@@ -1,10 +1,11 @@
 """Circuit-like line art in two tones, and what can go wrong with it.
 
-Enters: how many, and random numbers. Leaves: Scenes (scenes.py) of buses of parallel traces that bend by 45 degrees, rows
-of pads, drilled pads and planes. The lower panel is the same drawing moved by up to 4 pixels, etched a little thicker or
-thinner, with frayed edges of its own; a change is a gap, a bridge, a bite, a bump, an island or a hole of 4 to 16 pixels.
-The drawing is a signed distance field, so that every change is one minimum or maximum. A change that alters fewer than 9
-pixels of the lower panel is none. Cost: some 50 distance fields a batch.
+Enters: how many, and random numbers. Leaves: Scenes (scenes.py) of buses of parallel traces that bend by 45 degrees,
+rows of pads, drilled pads and planes. The lower panel is the same drawing moved by up to 4 pixels, etched a little
+thicker or thinner, with frayed edges of its own; a change is a gap, a bridge, a bite, a bump, an island or a hole of 4
+to 16 pixels.
+The drawing is a signed distance field, so that every change is one minimum or maximum. A change that alters fewer than
+9 pixels of the lower panel is none. Cost: some 50 distance fields a batch.
 """
 
 from __future__ import annotations
@@ -155,7 +156,8 @@ def _change(draw: Draw, field: Tensor, ease: float) -> tuple[Tensor, Tensor, Ten
         plain = severity(draw, count, 1, 1, ease=ease)
         radius = 2.2 + 4.3 * plain * draw.uniform(count, 1, 1, low=0.5)
         valid = torch.stack([
-            (field < -1.2) & (field > -9) & (field < lowest + 0.35), (field > 1.2) & (field < 8) & (field > highest - 0.35),
+            (field < -1.2) & (field > -9) & (field < lowest + 0.35),
+            (field > 1.2) & (field < 8) & (field > highest - 0.35),
             field.abs() < 1.0, field.abs() < 1.0, field > radius + 2.5, field < -radius - 1.8,
         ], 1)[torch.arange(count, device=draw.device), name]  # fmt: skip
         taken = kinds.gather(1, cell.flatten().expand(count, -1)).view_as(field) > 0

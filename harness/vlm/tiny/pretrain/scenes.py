@@ -45,9 +45,9 @@ COLORS = {
 class Scenes:
     """A batch of B scenes.
 
-    `panels` [B, 2, 3, 132, 396] in [0, 1]; `kind` [B, 27] numbers of KINDS; `changed` [B, 132, 396] in {0, 1}: pixels of
-    the lower panel that the change altered; `shape`, `color` [B, 2, 27], -1 where a cell is empty or the family has none;
-    `light` [B, 2] the mean gain of each panel; `family` 0 objects, 1 lines, 2 fields.
+    `panels` [B, 2, 3, 132, 396] in [0, 1]; `kind` [B, 27] numbers of KINDS; `changed` [B, 132, 396] in {0, 1}: pixels
+    of the lower panel that the change altered; `shape`, `color` [B, 2, 27], -1 where a cell is empty or the family has
+    none; `light` [B, 2] the mean gain of each panel; `family` 0 objects, 1 lines, 2 fields.
     """
 
     panels: Tensor

@@ -2,8 +2,8 @@
 
 Enters: a folder and a time. Leaves: a checkpoint, log.jsonl (a row every 100 steps, an evaluation every minute) and
 settings.json there. Scenes are drawn anew on the GPU all the time, and each is shown three times with other texts. All
-are talked about, and all are dense lessons of the tower's patches and of the projected tokens; the curriculum begins with
-plain changes. `--start` goes on from the weights of an earlier run.
+are talked about, and all are dense lessons of the tower's patches and of the projected tokens; the curriculum begins
+with plain changes. `--start` goes on from the weights of an earlier run.
 Cost: the time decides the number of steps, so that two runs differ by what the machine did meanwhile; and sums on a GPU
 have no fixed order. The weights in the package are one such run's.
 """
@@ -44,7 +44,8 @@ HEADS = "heads.safetensors"
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Of a run. `objects`, `lines` and `fields` are scenes drawn at once; each is shown `shows` times, `batch` a step."""
+    """Of a run. `objects`, `lines` and `fields` are scenes drawn at once; each is shown `shows` times, `batch` a
+    step."""
 
     seconds: float = 540.0
     objects: int = 160

@@ -1,9 +1,9 @@
 """Free-form talk about two-panel scenes: the questions and answers of the pretraining.
 
 Enters: what is true of one scene. Leaves: a question and an answer. Four manners: what differs (short questions), what
-stands in one cell, whether one cell is the same, and what the picture shows (long instructions of many wordings). A place
-is named in many ways ("at 5U", "in the fifth column of the upper row"). The records' manner of answering, their verdict
-words and their defect names never occur: that is what fine-tuning teaches.
+stands in one cell, whether one cell is the same, and what the picture shows (long instructions of many wordings). A
+place is named in many ways ("at 5U", "in the fifth column of the upper row"). The records' manner of answering, their
+verdict words and their defect names never occur: that is what fine-tuning teaches.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ DIFFERENCE_QUESTIONS = (
 PLACE_QUESTIONS = ("Where are the changes?", "Which cells changed?", "List the changed cells.", "Where?")
 COUNT_QUESTIONS = ("How many changes are there?", "Count the changes.")
 SAME = (
-    "Nothing differs.", "Both panels show the same.", "The two panels are alike.", "I see no change.", "Nothing has changed.",
-    "The lower panel shows just what the upper one shows.",
+    "Nothing differs.", "Both panels show the same.", "The two panels are alike.", "I see no change.",
+    "Nothing has changed.", "The lower panel shows just what the upper one shows.",
 )  # fmt: skip
 
 _LOOK = (
@@ -68,14 +68,20 @@ _TALK: dict[str, tuple[str, ...]] = {
     "notched": (
         "a piece of the {old} {at} is broken off", "{at} the {old} has lost a piece", "the {old} {at} has a notch",
     ),
-    "spotted": ("the {old} {at} has a spot", "{at} a blot lies on the {old}", "there is a dirty mark on the {old} {at}"),
+    "spotted": (
+        "the {old} {at} has a spot", "{at} a blot lies on the {old}", "there is a dirty mark on the {old} {at}",
+    ),
     "gap": ("the line {at} is cut through", "{at} a gap parts the line", "a piece of the line {at} is gone"),
     "bridge": ("two lines touch {at}", "{at} a bridge joins two lines", "the space between the lines is filled {at}"),
     "bite": ("a bite is taken out of the edge {at}", "{at} the edge has a dent", "the line {at} is eaten at its edge"),
     "bump": ("a bump grows from the edge {at}", "{at} the edge has a thorn", "the line {at} has a bulge"),
     "island": ("a loose blob lies {at}", "{at} there is a blob that was not there", "an island has come {at}"),
-    "hole": ("there is a little hole {at}", "{at} a dot is missing inside the solid part", "the solid part {at} is pierced"),
-    "disturbed": ("the pattern is disturbed {at}", "{at} the pattern is another", "a patch of the pattern {at} has changed"),
+    "hole": (
+        "there is a little hole {at}", "{at} a dot is missing inside the solid part", "the solid part {at} is pierced",
+    ),
+    "disturbed": (
+        "the pattern is disturbed {at}", "{at} the pattern is another", "a patch of the pattern {at} has changed",
+    ),
 }  # fmt: skip
 
 
