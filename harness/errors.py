@@ -3,6 +3,7 @@
     HarnessError
     ├── ConfigError       harness.toml, a recipe, a flag or --set says something we cannot follow
     ├── DataError         a source, a record, a column, a picture
+    │   ├── MissingColumns   a column that a source lacks
     │   └── SplitError    the frozen test split or the roles would be violated
     ├── ModelError        a checkpoint, a processor, an adapter
     ├── LedgerError       the ledger file: absent, locked, of another version
@@ -40,6 +41,10 @@ class ConfigError(HarnessError):
 
 class DataError(HarnessError):
     """A source, a record, a column or a picture that cannot be used."""
+
+
+class MissingColumns(DataError):
+    """A source that lacks a column, or has it under another name."""
 
 
 class SplitError(DataError):

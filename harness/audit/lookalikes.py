@@ -1,48 +1,32 @@
-"""Which pictures are nearly equal to a test picture? A model that saw one in training would be tested on its memory.
+"""Which pictures are nearly equal? A model that saw a test picture in training would be tested on its memory.
 
-Enters: test pictures and others, each with its perceptual hash. Leaves: the pairs that are one picture taken over:
-re-encoded, shifted by a few pixels, a little brighter, rescaled by a few percent.
+Enters: pictures with their perceptual hashes. Leaves: the pairs that are one picture taken over: re-encoded, shifted by
+a few pixels, rescaled (to half as well), a little brighter. shortlist.py says which pairs are worth a look,
+difference.py looks: one small defect makes a picture another record, and a perceptual hash cannot see it.
 
-A perceptual hash sees the scene, and a defect is smaller than the scene: on one-product data half of all pairs lie
-within 4 of its 64 bits. So the hash only shortlists; then two comparisons of pixels decide, and both look for the
-largest local difference, because one small defect makes a picture another record:
-
-    1. thumbnails of 112 x 84, all at once in numpy: each must lie within the other's envelope of +-2 cells
-    2. at full size and in colour: the pictures are aligned by phase correlation, brightness and contrast levelled, and
-       the difference beyond an edge tolerance of 1 pixel is averaged over 5 x 5 pixels
-
-Cost: reading the pictures (4 ms each) and, per test picture, about 25 ms for 1000 others; step 2 takes 40 ms a pair.
+Cost: 5 ms a picture, and 10 to 50 ms a pair that is looked at, of which there are at most five a picture; from POOL
+pictures on the work is spread over processes. They are spawned, so a script that calls this needs the usual
+`if __name__ == "__main__":`.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+from harness.audit.difference import aligned_difference
+from harness.audit.shortlist import shortlist, thumbnail
 
-    Grey = NDArray[np.float32]
-
-#: bits of 64 within which a pair is looked at
-HAMMING = 22
-#: cells of the thumbnails that are compared
-THUMBNAIL = (112, 84)
-#: levelled grey values (a standard deviation is 48): the largest excess of a thumbnail's cell
-THUMBNAIL_EXCESS = 40.0
-#: the same at full size, averaged over 5 x 5 pixels
-EXCESS = 20.0
-#: full size means at most this many pixels along the longer side
-LONGEST = 640
-#: the largest shift, as a share of the side
-SHIFT = 0.03
-#: the largest relative difference of the pictures' proportions
-PROPORTIONS = 0.03
+#: pictures from which on processes are worth their start
+POOL = 600
+#: test pictures that a picture is compared with by pixels, and pictures of its own side, at most: a copy is nearest
+NEAREST, NEAREST_WITHIN = 4, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,162 +39,60 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class NearPair:
-    """A record whose picture is nearly equal to a test record's.
+    """Two pictures, by their names, that are nearly equal; `one` is the test picture where only one of them is.
 
-    `hamming` counts differing bits of the perceptual hashes; `excess` is the largest local difference in levelled grey
-    values (a standard deviation of the picture is 48), below EXCESS.
+    `hamming` counts differing bits of the perceptual hashes; `share` is the largest local difference over what encoding
+    and resampling explain, below 1.
     """
 
-    test: str
+    one: str
     other: str
     hamming: int
-    excess: float
+    share: float
 
 
-def near_duplicates(tests: Mapping[str, Picture], others: Mapping[str, Picture]) -> list[NearPair]:
-    """The others that are nearly equal to a test picture, each with the nearest one.
+def lookalikes(pictures: Mapping[str, Picture], tests: Collection[str]) -> list[NearPair]:
+    """The pairs of pictures that are nearly equal, the likest first.
 
     Args:
-        tests: sample id -> picture, of the test split.
-        others: sample id -> picture, of all that might be trained on.
+        pictures: name -> picture, each picture once.
+        tests: the names of those of the test split. Every other picture is compared with its NEAREST of these; on its
+            own side each is compared with its nearest only, which tells that it is there twice, not how often.
 
     Raises:
         OSError: a file cannot be read.
     """
-    if not tests or not others:
+    import numpy as np
+
+    if len(pictures) < 2:
         return []
-    test_ids, other_ids = list(tests), list(others)
-    distances = _hamming([tests[i].phash for i in test_ids], [others[i].phash for i in other_ids])
-    wanted_tests = [i for i in range(len(test_ids)) if (distances[i] <= HAMMING).any()]
-    wanted_others = [j for j in range(len(other_ids)) if (distances[:, j] <= HAMMING).any()]
-    if not wanted_tests:
-        return []
-    shortlist = _thumbnail_matches(
-        [tests[test_ids[i]].path for i in wanted_tests],
-        [others[other_ids[j]].path for j in wanted_others],
-        distances[wanted_tests][:, wanted_others] <= HAMMING,
-    )
-    best: dict[str, NearPair] = {}
-    for row, column in shortlist:
-        test_id, other_id = test_ids[wanted_tests[row]], other_ids[wanted_others[column]]
-        excess = picture_excess(tests[test_id].path, others[other_id].path)
-        if excess < EXCESS and (other_id not in best or excess < best[other_id].excess):
-            hamming = int(distances[wanted_tests[row], wanted_others[column]])
-            best[other_id] = NearPair(test_id, other_id, hamming, excess)
-    return list(best.values())
+    names, paths = list(pictures), [picture.path for picture in pictures.values()]
+    hashes = [picture.phash for picture in pictures.values()]
+    inside = [place for place, name in enumerate(names) if name in tests]
+    outside = [place for place, name in enumerate(names) if name not in tests]
+    with _spread(len(paths)) as spread:
+        thumbnails = np.stack(list(spread(thumbnail, paths)))
+        candidates = shortlist(thumbnails, hashes, inside, outside, nearest=NEAREST)
+        for side in (inside, outside):
+            candidates += shortlist(thumbnails, hashes, side, side, nearest=NEAREST_WITHIN)
+        shares = list(spread(_difference, [(paths[pair.one], paths[pair.other]) for pair in candidates]))
+    near = [
+        NearPair(names[pair.one], names[pair.other], pair.hamming, share)
+        for pair, share in zip(candidates, shares, strict=True)
+        if share < 1
+    ]
+    return sorted(near, key=lambda pair: pair.share)
 
 
-def picture_excess(one: Path, other: Path) -> float:
-    """The largest local difference of two pictures after alignment, over the three colours, in levelled values; 255
-    where the proportions differ."""
-    import numpy as np
-    from PIL import Image
-
-    first, second = _picture(one), _picture(other)
-    if abs(first.width / first.height / (second.width / second.height) - 1) > PROPORTIONS:
-        return 255.0
-    size = _bounded(first.size)
-    a, b = (
-        _level(np.asarray(picture.resize(size, Image.Resampling.BILINEAR), dtype=np.float32))
-        for picture in (first, second)
-    )
-    here, there = _common_part(a.mean(axis=2), b.mean(axis=2))
-    a, b = _level(a[here]), _level(b[there])
-    return max(_local_excess(x[:, :, colour], y[:, :, colour]) for colour in range(3) for x, y in ((a, b), (b, a)))
+def _difference(paths: tuple[Path, Path]) -> float:
+    return aligned_difference(*paths)
 
 
-def _hamming(tests: Sequence[str], others: Sequence[str]) -> NDArray[np.uint8]:
-    """Differing bits, shape [tests, others]."""
-    import numpy as np
-
-    a = np.array([int(h, 16) for h in tests], dtype=np.uint64)
-    b = np.array([int(h, 16) for h in others], dtype=np.uint64)
-    bits: NDArray[np.uint8] = np.bitwise_count(a[:, None] ^ b[None, :])
-    return bits
-
-
-def _thumbnail_matches(
-    tests: Sequence[Path], others: Sequence[Path], near: NDArray[np.bool_]
-) -> Iterator[tuple[int, int]]:
-    """Pairs (test, other) whose thumbnails lie within each other's envelopes."""
-    import numpy as np
-
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as threads:
-        test_thumbs = np.stack(list(threads.map(_thumbnail, tests)))
-        other_thumbs = np.stack(list(threads.map(_thumbnail, others)))
-    other_low, other_high = _envelope(other_thumbs)
-    for row, thumb in enumerate(test_thumbs):
-        columns = np.flatnonzero(near[row])
-        low, high = _envelope(thumb[None])
-        for start in range(0, len(columns), 128):
-            part = columns[start : start + 128]
-            outside = np.maximum(thumb - other_high[part], other_low[part] - thumb).max(axis=(1, 2, 3))
-            inside = np.maximum(other_thumbs[part] - high, low - other_thumbs[part]).max(axis=(1, 2, 3))
-            for column in part[np.maximum(outside, inside) < THUMBNAIL_EXCESS]:
-                yield row, int(column)
-
-
-def _thumbnail(path: Path) -> NDArray[np.int16]:
-    import numpy as np
-    from PIL import Image
-    from scipy.ndimage import gaussian_filter
-
-    # Blurred, because a line thinner than a cell is strong in one cell or weak in two, as the shift has it.
-    small = np.asarray(_picture(path).resize(THUMBNAIL, Image.Resampling.BOX), dtype=np.float32)
-    thumbnail: NDArray[np.int16] = gaussian_filter(_level(small), (1, 1, 0)).round().astype(np.int16)
-    return thumbnail
-
-
-def _envelope(thumbs: NDArray[np.int16]) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    from scipy.ndimage import maximum_filter, minimum_filter
-
-    # +-2 cells are +-2 % of the side: the shift and the rescaling that still count as the same picture.
-    size = (1, 5, 5, 1)
-    return minimum_filter(thumbs, size), maximum_filter(thumbs, size)
-
-
-def _picture(path: Path):  # type: ignore[no-untyped-def]  # a PIL picture; PIL is imported only when needed
-    from PIL import Image, ImageOps
-
-    with Image.open(path) as opened:
-        return ImageOps.exif_transpose(opened).convert("RGB")
-
-
-def _bounded(size: tuple[int, int]) -> tuple[int, int]:
-    scale = min(1.0, LONGEST / max(size))
-    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
-
-
-def _level(values: Grey) -> Grey:
-    """Mean 0 and standard deviation 48 over pixels and colours: the camera's gain and offset drop out, hues stay."""
-    spread = float(values.std())
-    levelled: Grey = (values - values.mean()) * (48.0 / spread if spread > 1e-6 else 0.0)
-    return levelled
-
-
-def _common_part(a: Grey, b: Grey) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Where the common part of two pictures lies in each, by the whole-pixel shift that phase correlation finds."""
-    import numpy as np
-
-    spectrum = np.fft.rfft2(a) * np.conj(np.fft.rfft2(b))
-    surface = np.fft.irfft2(spectrum / (np.abs(spectrum) + 1e-6), s=a.shape)
-    rows, columns = int(SHIFT * a.shape[0]) + 1, int(SHIFT * a.shape[1]) + 1
-    window = np.roll(surface, (rows, columns), axis=(0, 1))[: 2 * rows + 1, : 2 * columns + 1]
-    peak = np.unravel_index(int(window.argmax()), window.shape)
-    dy, dx = int(peak[0]) - rows, int(peak[1]) - columns
-    height, width = a.shape[0] - abs(dy), a.shape[1] - abs(dx)
-
-    def part(down: int, right: int) -> tuple[slice, slice]:
-        top, left = max(down, 0), max(right, 0)
-        return slice(top, top + height), slice(left, left + width)
-
-    return part(dy, dx), part(-dy, -dx)
-
-
-def _local_excess(a: Grey, b: Grey) -> float:
-    """How far `a` leaves the envelope of `b` (+-1 pixel), averaged over 5 x 5 pixels, at its worst place."""
-    import numpy as np
-    from scipy.ndimage import maximum_filter, minimum_filter, uniform_filter
-
-    outside = np.maximum(a - maximum_filter(b, 3), minimum_filter(b, 3) - a)
-    return float(uniform_filter(np.maximum(outside, 0.0), 5).max())
+@contextmanager
+def _spread(pictures: int) -> Iterator[Callable[..., Iterator[Any]]]:
+    """A map over processes where there is enough to do, else the usual map."""
+    if pictures < POOL or (os.cpu_count() or 1) < 2:
+        yield map
+        return
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as processes:
+        yield lambda work, items: processes.map(work, items, chunksize=16)

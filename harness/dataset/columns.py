@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.errors import ConfigError, DataError
+from harness.errors import ConfigError, MissingColumns
 from harness.records import SourceRecord
 
 #: what others call these columns, for the hint
@@ -79,7 +79,7 @@ def check_columns(
     """Make sure that what is needed is there: pictures alone where no label is asked for.
 
     Raises:
-        DataError: it names the columns seen and how to map them.
+        MissingColumns: it names the columns seen and how to map them.
     """
     found = list(seen)
     needed = ["image"] + (["answer"] if labelled else [])
@@ -89,7 +89,7 @@ def check_columns(
     if not missing:
         return
     wanted = ", ".join(repr(getattr(columns, ours)) for ours in missing)
-    raise DataError(
+    raise MissingColumns(
         f"{name} has no column {wanted}; columns seen: {', '.join(found) or 'none'}",
         hint=_how_to_map(missing, found),
     )

@@ -21,6 +21,9 @@ VALIDATION_SHARE = 0.2  # of the rest
 
 PoolRole = Literal["train", "validation", "test"]
 
+#: the reason of a record that is kept out for its picture, before the id of the test record
+NEARLY_EQUAL = "nearly equal to test record "
+
 #: what sources call their splits
 SPLIT_ROLES: Mapping[str, PoolRole] = {
     "test": "test",
@@ -128,7 +131,7 @@ def assign(
         elif candidate.group in test_groups:
             members[sample_id] = Member(sample_id, "excluded", f"its group {candidate.group} is in the test split")
         elif sample_id in near_test:
-            members[sample_id] = Member(sample_id, "excluded", f"nearly equal to test record {near_test[sample_id]}")
+            members[sample_id] = Member(sample_id, "excluded", f"{NEARLY_EQUAL}{near_test[sample_id]}")
         elif named is not None and sample_id not in named:
             members[sample_id] = Member(sample_id, "excluded", "not in the named sources (data.pool = false)")
         else:

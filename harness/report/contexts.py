@@ -13,9 +13,12 @@ from datetime import datetime
 from typing import Any
 
 from harness.report import figures
+from harness.report.evidence import Marker, Piece, version_note
 from harness.report.figures import Figure, Point
 from harness.report.gauge import GaugePart, gauge_part
 from harness.report.learning_curve import CURVES, CurvePart, curve_part
+from harness.report.lookalikes import SHOWN as SHOWN_PAIRS
+from harness.report.lookalikes import PairShown, pairs_shown
 from harness.report.lots import LotsPart, lots_part
 from harness.report.robustness import RobustnessPart, robustness_part
 from harness.report.strata import StrataPart, strata_part
@@ -132,9 +135,9 @@ class GateLine:
 
 @dataclass(frozen=True, slots=True)
 class AnswerShown:
-    """An answer beside a picture. `mark` is "right", "wrong" or "absent"."""
+    """An answer beside a picture, in pieces that say what they decided. `mark` is "right", "wrong" or "absent"."""
 
-    text: str
+    pieces: tuple[Piece, ...]
     mark: str
     outcome: str
     p_defective: str
@@ -190,6 +193,9 @@ class CyclePage:
     robustness: RobustnessPart | None
     gauge: GaugePart | None
     threshold: ThresholdPart | None
+    evidence_note: str
+    lookalikes: tuple[PairShown, ...]
+    lookalikes_shown: tuple[PairShown, ...]
     made_at: str
     version: str
 
@@ -248,6 +254,7 @@ def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str
     lots = lots_part(ledger, cycle)
     threshold = threshold_part(ledger, cycle_id)
     curve = curve_part(ledger, cycle)
+    marker, pairs = Marker.of(read.product(ledger, cycle.product)), pairs_shown(ledger, cycle_id)
     return CyclePage(
         cycle_id=cycle_id,
         product=cycle.product,
@@ -285,11 +292,14 @@ def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str
         },
         curve=curve,
         strata=strata_part(ledger, cycle, left.get("analyze", {})),
-        gallery=tuple(_picture(row) for row in shown),
-        gallery_total=int(shown[0]["total"]) if shown else 0,
         gauge=gauge_part(ledger, cycle_id),
         threshold=threshold,
         robustness=robustness,
+        gallery=tuple(_picture(row, marker) for row in shown),
+        gallery_total=int(shown[0]["total"]) if shown else 0,
+        evidence_note=version_note(pages.parser_version(ledger, cycle_id)),
+        lookalikes=pairs,
+        lookalikes_shown=pairs[:SHOWN_PAIRS],
         made_at=f"{made_at:%Y-%m-%d %H:%M} UTC",
         version=version,
     )
@@ -481,7 +491,7 @@ def _sharing(cycle: CycleRow, improve: Mapping[str, Any]) -> tuple[Field, ...]:
     )
 
 
-def _picture(row: Mapping[str, Any]) -> PictureShown:
+def _picture(row: Mapping[str, Any], marker: Marker) -> PictureShown:
     where = ", ".join(row["true_locations"] or ())
     names = ", ".join(row["true_defects"] or ())
     truth = row["true_verdict"] if row["true_verdict"] == "passed" else f"defective: {where or '?'} {names}".strip()
@@ -493,21 +503,19 @@ def _picture(row: Mapping[str, Any]) -> PictureShown:
         question=row["question"],
         reference=row["reference"],
         truth=truth,
-        base=_answer(row["base_answer"], row["base_exact"], row["base_outcome"], row["base_p"]),
-        finetuned=_answer(
-            row["finetuned_answer"], row["finetuned_exact"], row["finetuned_outcome"], row["finetuned_p"]
-        ),
+        base=_answer(row, "base", marker),
+        finetuned=_answer(row, "finetuned", marker),
     )
 
 
-def _answer(text: str | None, exact: bool | None, outcome: str | None, p: float | None) -> AnswerShown:
+def _answer(row: Mapping[str, Any], role: str, marker: Marker) -> AnswerShown:
+    text, p = row[f"{role}_answer"], row[f"{role}_p"]
     if text is None:
-        return AnswerShown("not yet answered", "absent", "", "")
-    shown = text if len(text) <= 600 else f"{text[:600]} … ({len(text):,} characters)"
+        return AnswerShown((Piece("not yet answered", ""),), "absent", "", "")
     return AnswerShown(
-        text=shown or "(empty)",
-        mark="right" if exact else "wrong",
-        outcome=(outcome or "").replace("_", " "),
+        pieces=marker.pieces(text) or (Piece("(empty)", ""),),
+        mark="right" if row[f"{role}_exact"] else "wrong",
+        outcome=(row[f"{role}_outcome"] or "").replace("_", " "),
         p_defective="" if p is None else f"P(defective) {p:.2f}",
     )
 

@@ -99,21 +99,31 @@ def _plotly(reports: Path, up: str, *, standalone: bool) -> dict[str, Any]:
 
 def _with_pictures(page: CyclePage, pool: Path, folder: Path, *, standalone: bool) -> CyclePage:
     """The page with its pictures where it finds them; a picture whose file is gone is said to be missing."""
-    shown = []
-    for item in page.gallery:
-        source = pool / item.image_file
+
+    def place(sample_id: str, image_file: str) -> str:
+        source = pool / image_file
         if not source.is_file():
-            shown.append(item)
-            continue
+            return ""
         data = _downsized(source)
         if standalone:
-            place = f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
-        else:
-            place = f"pictures/{item.sample_id}.jpg"
-            if not (folder / place).is_file():
-                _write_bytes(folder / place, data)
-        shown.append(replace(item, picture=place))
-    return replace(page, gallery=tuple(shown))
+            return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+        found = f"pictures/{sample_id}.jpg"
+        if not (folder / found).is_file():
+            _write_bytes(folder / found, data)
+        return found
+
+    return replace(
+        page,
+        gallery=tuple(replace(item, picture=place(item.sample_id, item.image_file)) for item in page.gallery),
+        lookalikes_shown=tuple(
+            replace(
+                pair,
+                picture=place(pair.sample_id, pair.image_file),
+                test_picture=place(pair.test_id, pair.test_file),
+            )
+            for pair in page.lookalikes_shown
+        ),
+    )
 
 
 def _downsized(source: Path) -> bytes:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.dataset.ingest import Intake, ReadRow, collect, declared_names, enter, read_rows
 from harness.dataset.pool import PoolIndex, PoolSplit, utc_now
@@ -24,6 +24,9 @@ from harness.records import Grid, Truth, Vocabulary
 from harness.stages.run import CycleRun, read_manifest, write_json
 from harness.store import read, write
 from harness.store.rows import CycleRow, MembershipRow, ProductRow, SampleRow, TruthRow
+
+if TYPE_CHECKING:
+    from harness.audit import NearPair
 
 #: Define stops above this share of references that cannot be read.
 UNREAD_LIMIT = 0.05
@@ -43,6 +46,7 @@ class Snapshot:
     named: list[str]
     near_test: dict[str, str]
     notes: list[str]
+    lookalikes: list[dict[str, Any]] = field(default_factory=list)
 
 
 def define(run: CycleRun) -> dict[str, Any]:
@@ -98,6 +102,7 @@ def define(run: CycleRun) -> dict[str, Any]:
             "named": snapshot.named,
             "near_test": snapshot.near_test,
             "notes": snapshot.notes,
+            "lookalikes": snapshot.lookalikes,
         },
     }
     run.say(
@@ -139,7 +144,9 @@ def _take_in(run: CycleRun, index: PoolIndex, product: ProductRow | None) -> tup
     for intake, _ in read_by_source:
         counts = Counter(drop.reason if drop.section != "labels" else "contradicting labels" for drop in intake.dropped)
         notes += [f"{intake.name}: {count} records dropped: {reason}" for reason, count in counts.most_common()]
-    return vocabulary, Snapshot([_intake_json(i) for i, _ in read_by_source], named, _near_test(run, index), notes)
+    pairs = _lookalikes(run, index)
+    intakes = [_intake_json(intake) for intake, _ in read_by_source]
+    return vocabulary, Snapshot(intakes, named, _near_test(index, pairs), notes, [asdict(pair) for pair in pairs])
 
 
 def _extend_vocabulary(run: CycleRun, product: ProductRow | None, rows: Sequence[Any]) -> Vocabulary:
@@ -188,23 +195,33 @@ def _close_if_open(run: CycleRun, index: PoolIndex) -> list[str]:
     return []
 
 
-def _near_test(run: CycleRun, index: PoolIndex) -> dict[str, str]:
-    """Records outside the test split whose picture nearly equals that of a test record: sample id -> test id."""
-    from harness.audit import Picture, near_duplicates
+def _lookalikes(run: CycleRun, index: PoolIndex) -> list[NearPair]:
+    """Pictures of the pool that are nearly equal; those that wait in reserve are trained on by nobody."""
+    from harness.audit import Picture, lookalikes
 
     split = index.closed_split()
     assert split is not None
-    tests = set(split.sample_ids)
+    tests = {index.records[sample_id].image_id for sample_id in split.sample_ids}
     pictures = {
-        sample_id: Picture(record.phash, run.pool.root / record.image) for sample_id, record in index.records.items()
+        record.image_id: Picture(record.phash, run.pool.root / record.image)
+        for record in index.records.values()
+        if record.image_id in tests or record.role != "test"
     }
-    others = {
-        sample_id: picture
-        for sample_id, picture in pictures.items()
-        if sample_id not in tests and index.records[sample_id].role != "test"
+    return lookalikes(pictures, tests)
+
+
+def _near_test(index: PoolIndex, pairs: Sequence[NearPair]) -> dict[str, str]:
+    """Record -> the test record whose picture its own nearly equals; `pairs` come with the likest first."""
+    split = index.closed_split()
+    assert split is not None
+    tests = {index.records[sample_id].image_id: sample_id for sample_id in split.sample_ids}
+    nearest: dict[str, str] = {}
+    for pair in pairs:
+        if pair.one in tests and pair.other not in tests:
+            nearest.setdefault(pair.other, tests[pair.one])
+    return {
+        record.sample_id: nearest[record.image_id] for record in index.records.values() if record.image_id in nearest
     }
-    pairs = near_duplicates({sample_id: pictures[sample_id] for sample_id in split.sample_ids}, others)
-    return {pair.other: pair.test for pair in pairs}
 
 
 def _check_members(members: Sequence[Member]) -> list[str]:

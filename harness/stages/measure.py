@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from harness.audit import AuditRecord, audit
+from harness.audit import AuditRecord, NearPair, audit, disagreement
 from harness.dataset.ingest import Drop
 from harness.dataset.pool import PoolIndex
+from harness.records import Grid, Vocabulary
 from harness.stages.answering import Respondent, answer_role, base_model
 from harness.stages.run import CycleRun
-from harness.stages.scoring import score_role
+from harness.stages.scoring import product_terms, score_role
 from harness.store import read
 
 
@@ -35,17 +36,25 @@ def measure(run: CycleRun) -> dict[str, Any]:
 
 
 def _audit(run: CycleRun) -> list[dict[str, Any]]:
-    index = run.pool.read()
+    """The checks of the cycle's records, and of those that were kept out because they nearly equal a test record."""
+    index, left = run.pool.read(), run.left_by("define")
+    near = [NearPair(**pair) for pair in left["snapshot"].get("lookalikes", ())]
+    product = read.product(run.ledger, run.config.product)
+    assert product is not None, "Define writes the product"
+    vocabulary, grid = product_terms(product)
+    kept_out = set(left["snapshot"]["near_test"])
     records = [
-        _audit_record(index, member.sample_id, member.split)
-        for member in read.memberships(run.ledger, run.cycle_id, ("train", "validation", "test"))
+        _audit_record(index, member.sample_id, member.split, vocabulary, grid)
+        for member in read.memberships(run.ledger, run.cycle_id)
+        if member.split in ("train", "validation", "test") or member.sample_id in kept_out
     ]
-    drops = [Drop(**drop) for intake in run.left_by("define")["sources"] for drop in intake["dropped"]]
-    return [asdict(finding) for finding in audit(records, grid=run.config.as_grid(), drops=drops).findings]
+    drops = [Drop(**drop) for intake in left["sources"] for drop in intake["dropped"]]
+    return [asdict(finding) for finding in audit(records, grid=grid, drops=drops, near=near).findings]
 
 
-def _audit_record(index: PoolIndex, sample_id: str, split: str) -> AuditRecord:
+def _audit_record(index: PoolIndex, sample_id: str, split: str, vocabulary: Vocabulary, grid: Grid) -> AuditRecord:
     record, truth = index.records[sample_id], index.latest(sample_id)
+    said = disagreement(truth.reference, truth.truth, vocabulary, grid) if truth.origin == "columns" else ""
     return AuditRecord(
         where=sample_id,
         sample_id=sample_id,
@@ -55,4 +64,5 @@ def _audit_record(index: PoolIndex, sample_id: str, split: str) -> AuditRecord:
         truth=truth.truth,
         truth_problem=None,
         split=split,
+        disagreement=said,
     )

@@ -9,6 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from harness.dataset.split import NEARLY_EQUAL
 from harness.store import read
 from harness.store.ledger import Ledger
 
@@ -103,6 +104,28 @@ LIMIT ?
 """,
         [cycle_id, limit],
     )
+
+
+def lookalikes(ledger: Ledger, cycle_id: str) -> list[dict[str, Any]]:
+    """Records kept out because their picture nearly equals a test record's, each with that record."""
+    return read.table(
+        ledger,
+        """
+SELECT m.sample_id, t.sample_id AS test_id, s.image_file, t.image_file AS test_file, s.source, t.source AS test_source
+FROM memberships m
+JOIN cycles c USING (cycle_id)
+JOIN samples s ON s.product = c.product AND s.sample_id = m.sample_id
+JOIN samples t ON t.product = c.product AND m.reason = ? || t.sample_id
+WHERE m.cycle_id = ? AND m.split = 'excluded' ORDER BY m.sample_id
+""",
+        [NEARLY_EQUAL, cycle_id],
+    )
+
+
+def parser_version(ledger: Ledger, cycle_id: str) -> int | None:
+    """The newest parser version that a cycle was scored with; None where it was not scored."""
+    found = read.table(ledger, "SELECT max(parser_version) AS v FROM metrics WHERE cycle_id = ?", [cycle_id])
+    return None if found[0]["v"] is None else int(found[0]["v"])
 
 
 def index(ledger: Ledger) -> list[dict[str, Any]]:

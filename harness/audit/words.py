@@ -1,0 +1,31 @@
+"""Does a reference answer say what the truth columns say? Training teaches the words, scoring goes by the columns.
+
+Enters: an answer and the truth of its columns. Leaves: the difference in words, "" where there is none. An answer that
+says less than the columns (no cell, no name) contradicts nothing. Cost: parsing, about 0.5 ms an answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from harness.parse import parse_answer
+from harness.records import Grid, Truth, Vocabulary
+
+
+def disagreement(answer: str, truth: Truth, vocabulary: Vocabulary, grid: Grid) -> str:
+    """How the cells and defect names of an answer differ from the truth; its verdict is another question."""
+    said = parse_answer(answer, vocabulary, grid)
+    if said.verdict != "defective" or truth.verdict != "defective":
+        return ""
+    cells = {finding.location for finding in said.findings if finding.location is not None}
+    names = {finding.defect for finding in said.findings if finding.defect is not None}
+    parts = [
+        f"the columns say {_listed(true)}, the answer says {_listed(read)}"
+        for read, true in ((cells, truth.locations), (names, truth.defects))
+        if read and true and read != true
+    ]
+    return "; ".join(parts)
+
+
+def _listed(words: Collection[str]) -> str:
+    return ", ".join(sorted(words))
