@@ -51,7 +51,7 @@ BORDER = 4
 #: what a difference at a quarter of the size must exceed to be taken for the answer
 PLAIN = 1.5
 #: a share that no other levelling brings below 1
-HOPELESS = 8.0
+HOPELESS = 5.0
 
 _LUMA = np.array((0.299, 0.587, 0.114), dtype=np.float32)
 _CHROMA = np.array(((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)), dtype=np.float32)  # ITU-R BT.601

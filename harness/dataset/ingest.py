@@ -18,7 +18,7 @@ from harness.dataset.pool import Pool, PoolIndex, PoolRecord, PoolTruth, utc_now
 from harness.dataset.sources import Source
 from harness.dataset.split import SPLIT_ROLES, TEST_SHARE, PoolRole, hashed_role
 from harness.parse import PARSER_VERSION, UnreadTruth, canonical_defect, parse_answer, read_truth
-from harness.records import Grid, SourceRecord, Truth, Vocabulary
+from harness.records import Grid, ParsedAnswer, SourceRecord, Truth, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,11 +59,15 @@ class Drop:
 
 @dataclass(frozen=True, slots=True)
 class ReadRow:
-    """A row with its truth, or with the reason why none could be read."""
+    """A row with its truth, or with the reason why none could be read.
+
+    `said` is what its answer says where the truth comes from columns, so that the two can be held together.
+    """
 
     row: Row
     truth: Truth | None
     problem: str
+    said: ParsedAnswer | None = None
 
 
 @dataclass(slots=True)
@@ -164,16 +168,22 @@ def read_rows(rows: Iterable[Row], vocabulary: Vocabulary, grid: Grid) -> list[R
     the other.
     """
     read: list[ReadRow] = []
+    heard: dict[str, ParsedAnswer] = {}  # references repeat themselves, and parsing is the cost
     for row in rows:
         truth = read_truth(row.verdict, row.locations, row.defects, row.answer, vocabulary, grid)
         if isinstance(truth, UnreadTruth):
             read.append(ReadRow(row, None, f"{truth.reason.replace('_', ' ')}: {truth.detail}"))
             continue
-        said = parse_answer(row.answer, vocabulary, grid).verdict
-        if row.verdict is not None and said is not None and said != truth.verdict:
-            read.append(ReadRow(row, None, f"the columns say {truth.verdict}, the answer says {said}"))
-        else:
+        if row.verdict is None:
             read.append(ReadRow(row, truth, ""))
+            continue
+        if row.answer not in heard:
+            heard[row.answer] = parse_answer(row.answer, vocabulary, grid)
+        said = heard[row.answer]
+        if said.verdict is not None and said.verdict != truth.verdict:
+            read.append(ReadRow(row, None, f"the columns say {truth.verdict}, the answer says {said.verdict}", said))
+        else:
+            read.append(ReadRow(row, truth, "", said))
     return read
 
 

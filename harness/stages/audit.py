@@ -57,9 +57,7 @@ def audit_sources(
                 truth=item.truth,
                 truth_problem=item.problem or None,
                 split=item.row.own_role or hashed_role(item.row.group, test_share=share),
-                disagreement=disagreement(item.row.answer, item.truth, vocabulary, grid)
-                if item.truth is not None and item.row.origin == "columns"
-                else "",
+                disagreement=disagreement(item.said, item.truth) if item.said and item.truth else "",
             )
             for item in read_rows(rows, vocabulary, grid)
         ]

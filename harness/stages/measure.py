@@ -6,13 +6,15 @@ scored; rows in models, conditions, answers, roles, findings, scores and metrics
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from harness.audit import AuditRecord, NearPair, audit, disagreement
 from harness.dataset.ingest import Drop
 from harness.dataset.pool import PoolIndex
-from harness.records import Grid, Vocabulary
+from harness.parse import parse_answer
+from harness.records import ParsedAnswer
 from harness.stages.answering import Respondent, answer_role, base_model
 from harness.stages.run import CycleRun
 from harness.stages.scoring import product_terms, score_role
@@ -43,18 +45,20 @@ def _audit(run: CycleRun) -> list[dict[str, Any]]:
     assert product is not None, "Define writes the product"
     vocabulary, grid = product_terms(product)
     kept_out = set(left["snapshot"]["near_test"])
-    records = [
-        _audit_record(index, member.sample_id, member.split, vocabulary, grid)
-        for member in read.memberships(run.ledger, run.cycle_id)
-        if member.split in ("train", "validation", "test") or member.sample_id in kept_out
-    ]
+    heard: dict[str, ParsedAnswer] = {}  # references repeat themselves, and parsing is the cost
+    records = []
+    for member in read.memberships(run.ledger, run.cycle_id):
+        if member.split in ("train", "validation", "test") or member.sample_id in kept_out:
+            truth = index.latest(member.sample_id)
+            if truth.origin == "columns" and truth.reference not in heard:
+                heard[truth.reference] = parse_answer(truth.reference, vocabulary, grid)
+            records.append(_audit_record(index, member.sample_id, member.split, heard))
     drops = [Drop(**drop) for intake in left["sources"] for drop in intake["dropped"]]
     return [asdict(finding) for finding in audit(records, grid=grid, drops=drops, near=near).findings]
 
 
-def _audit_record(index: PoolIndex, sample_id: str, split: str, vocabulary: Vocabulary, grid: Grid) -> AuditRecord:
+def _audit_record(index: PoolIndex, sample_id: str, split: str, heard: Mapping[str, ParsedAnswer]) -> AuditRecord:
     record, truth = index.records[sample_id], index.latest(sample_id)
-    said = disagreement(truth.reference, truth.truth, vocabulary, grid) if truth.origin == "columns" else ""
     return AuditRecord(
         where=sample_id,
         sample_id=sample_id,
@@ -64,5 +68,5 @@ def _audit_record(index: PoolIndex, sample_id: str, split: str, vocabulary: Voca
         truth=truth.truth,
         truth_problem=None,
         split=split,
-        disagreement=said,
+        disagreement=disagreement(heard[truth.reference], truth.truth) if truth.origin == "columns" else "",
     )

@@ -1,0 +1,206 @@
+"""The data audit on the CPU: seconds and memory for 10,000 pictures, copies found by kind, distinct records kept.
+
+    python benchmarks/audit_cpu.py
+
+Draws the demo's records into a folder that it removes again, audits them by the command line in a process of its own,
+and prints three tables, which it appends to benchmarks/RESULTS.md. Drawing 10,000 records takes about 4 minutes of two
+cores and is not counted. `--pictures 500` tries it out; `--note` says what else the machine was doing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageEnhance
+
+from harness.audit import Picture, lookalikes
+from harness.dataset.cubes import draw_record
+from harness.dataset.fingerprint import fingerprint_picture
+from harness.dataset.folder import write_dataset
+from harness.records import SourceRecord
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+#: distinct records among which no pair may be called nearly equal, and records that are copied
+DISTINCT, COPIED = 600, 60
+
+
+def encoded(picture: Image.Image, quality: int = 85) -> bytes:
+    """As a JPEG."""
+    data = io.BytesIO()
+    picture.save(data, "JPEG", quality=quality)
+    return data.getvalue()
+
+
+def resized(picture: Image.Image, scale: float) -> Image.Image:
+    """Smaller or larger."""
+    size = round(picture.width * scale), round(picture.height * scale)
+    return picture.resize(size, Image.Resampling.BICUBIC)
+
+
+def shifted(picture: Image.Image, right: int, down: int) -> Image.Image:
+    """Moved, the edge going on beyond itself."""
+    pixels = np.pad(np.asarray(picture), ((8, 8), (8, 8), (0, 0)), mode="edge")
+    height, width = picture.height, picture.width
+    return Image.fromarray(pixels[8 - down : 8 - down + height, 8 - right : 8 - right + width])
+
+
+def brighter(picture: Image.Image, gain: float) -> Image.Image:
+    """Every value times the gain, clipped."""
+    return ImageEnhance.Brightness(picture).enhance(gain)
+
+
+COPIES: dict[str, Callable[[Image.Image], bytes]] = {
+    "JPEG, quality 80": lambda p: encoded(p, 80),
+    "JPEG, quality 60": lambda p: encoded(p, 60),
+    "shifted by 1 pixel": lambda p: encoded(shifted(p, 1, 0)),
+    "shifted by 3 pixels": lambda p: encoded(shifted(p, 3, -3)),
+    "shifted by 5 and 4 pixels": lambda p: encoded(shifted(p, -5, 4)),
+    "cropped by 3 %": lambda p: encoded(p.crop((6, 4, p.width - 6, p.height - 4))),
+    "scaled to 98 %": lambda p: encoded(resized(p, 0.98)),
+    "scaled to 75 %": lambda p: encoded(resized(p, 0.75)),
+    "scaled to 50 %": lambda p: encoded(resized(p, 0.5)),
+    "scaled to 200 %": lambda p: encoded(resized(p, 2.0)),
+    "3 % brighter": lambda p: encoded(brighter(p, 1.03)),
+    "8 % brighter": lambda p: encoded(brighter(p, 1.08)),
+    "7 % darker": lambda p: encoded(brighter(p, 0.93)),
+    "half size, shifted, 5 % brighter": lambda p: encoded(brighter(shifted(resized(p, 0.5), 1, -1), 1.05)),
+}
+
+
+def drawn(place: tuple[int, int]) -> SourceRecord:
+    """Record `number` of a seed."""
+    return draw_record(*place)
+
+
+def store(folder: Path, name: str, data: bytes) -> Picture:
+    """A picture in a file, with its perceptual hash."""
+    path = folder / name
+    path.write_bytes(data)
+    return Picture(fingerprint_picture(data).phash, path)
+
+
+def search(folder: Path) -> list[str]:
+    """Copies found by kind, and distinct records wrongly called nearly equal."""
+    with ProcessPoolExecutor() as processes:
+        records = list(processes.map(drawn, [(number, 7) for number in range(DISTINCT)], chunksize=20))
+    pictures = {f"{number}": store(folder, f"{number}.jpg", r.image or b"") for number, r in enumerate(records)}
+    wrong = lookalikes(pictures, set(list(pictures)[: DISTINCT // 5]))
+    lines = ["| copies of drawn trays | found |", "| --- | --- |"]
+    tests = {name: pictures[name] for name in list(pictures)[:COPIED]}
+    for kind, copy in COPIES.items():
+        copies = {}
+        for name, original in tests.items():
+            with Image.open(original.path) as opened:
+                copies[f"copy of {name}"] = store(folder, f"copy-{name}.jpg", copy(opened.convert("RGB")))
+        near = lookalikes({**tests, **copies}, set(tests))
+        found = sum(pair.other == f"copy of {pair.one}" for pair in near)
+        lines.append(f"| {kind} | {found} of {len(copies)} |")
+    pairs = DISTINCT * (DISTINCT - 1) // 2
+    return [*lines, "", f"Distinct records wrongly called nearly equal: {len(wrong)} pairs of {pairs:,}."]
+
+
+def write_records(folder: Path, count: int) -> None:
+    """Records of the demo as a data set of several files, so that few are in memory at once."""
+    with ProcessPoolExecutor() as processes:
+        for start in range(0, count, 1000):
+            places = [(number, 1) for number in range(start, min(start + 1000, count))]
+            part = folder.with_name(f"{folder.name}-part-{start}")
+            write_dataset(part, list(processes.map(drawn, places, chunksize=20)), title="demo:cubes", about="drawn")
+            (folder / "data").mkdir(parents=True, exist_ok=True)
+            (part / "data" / "train-00000-of-00001.parquet").rename(folder / "data" / f"train-{start:06d}.parquet")
+
+
+def timed_audit(folder: Path) -> tuple[float, float, float, dict[str, int]]:
+    """Seconds, processor seconds, peak memory of the largest process in GiB, findings by severity of `harness audit`.
+
+    Only the audit's own processes count: those that drew the records ended before.
+    """
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    clock = time.monotonic()
+    child = subprocess.run(
+        [sys.executable, "-m", "harness", "audit", "--data", str(folder), "--json"],
+        capture_output=True, text=True, check=False, cwd=ROOT,
+    )  # fmt: skip
+    seconds = time.monotonic() - clock
+    if child.returncode not in (0, 3):
+        raise SystemExit(child.stderr)
+    severities = [finding["severity"] for finding in json.loads(child.stdout)]
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    worked = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return (
+        seconds,
+        worked,
+        after.ru_maxrss / 2**20,
+        {name: severities.count(name) for name in ("error", "warning", "info")},
+    )
+
+
+def header(note: str) -> str:
+    """Date, device, versions, commit and command."""
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=ROOT
+    ).stdout.strip()
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("pillow", "numpy", "scipy", "imagehash"))
+    return (
+        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()} with {os.cpu_count()} cores, Python "
+        f"{platform.python_version()}, {versions}, commit {commit or 'unknown'}, "
+        f"`python benchmarks/audit_cpu.py`{f'. {note}' if note else ''}"
+    )
+
+
+def append(text: str) -> None:
+    """Put a section before the others: the newest comes first."""
+    known = RESULTS.read_text("utf-8")
+    place = known.index("\n## ") + 1
+    RESULTS.write_text(known[:place] + text + "\n" + known[place:], encoding="utf-8")
+
+
+def main() -> None:
+    """Draw, audit, print, append."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pictures", type=int, default=10_000)
+    parser.add_argument("--note", default="", help="what else the machine was doing")
+    arguments = parser.parse_args()
+    lines = [
+        "## The data audit",
+        "",
+        header(arguments.note),
+        "",
+        "| pictures | seconds | processor seconds | peak memory of a process, GiB | errors / warnings / notes |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    with tempfile.TemporaryDirectory(prefix="harness-audit-benchmark-") as place:
+        for count in (arguments.pictures // 4, arguments.pictures):
+            folder = Path(place) / f"records-{count}"
+            write_records(folder, count)
+            seconds, worked, peak, found = timed_audit(folder)
+            lines.append(
+                f"| {count:,} | {seconds:.0f} | {worked:.0f} | {peak:.2f} | {' / '.join(map(str, found.values()))} |"
+            )
+            print(lines[-1], flush=True)
+        pictures = Path(place) / "pictures"
+        pictures.mkdir()
+        lines += ["", *search(pictures)]
+    text = "\n".join(lines) + "\n"
+    print(text)
+    append(text)
+
+
+if __name__ == "__main__":
+    main()
