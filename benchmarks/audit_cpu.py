@@ -28,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from harness.audit import Picture, lookalikes
+from harness.audit import Picture, find_lookalikes
 from harness.dataset.cubes import draw_record
 from harness.dataset.fingerprint import fingerprint_picture
 from harness.dataset.folder import write_dataset
@@ -100,7 +100,7 @@ def search(folder: Path) -> list[str]:
     with ProcessPoolExecutor() as processes:
         records = list(processes.map(drawn, [(number, 7) for number in range(DISTINCT)], chunksize=20))
     pictures = {f"{number}": store(folder, f"{number}.jpg", r.image or b"") for number, r in enumerate(records)}
-    wrong = lookalikes(pictures, set(list(pictures)[: DISTINCT // 5]))
+    wrong = find_lookalikes(pictures, set(list(pictures)[: DISTINCT // 5]))
     lines = ["| copies of drawn trays | found |", "| --- | --- |"]
     tests = {name: pictures[name] for name in list(pictures)[:COPIED]}
     for kind, copy in COPIES.items():
@@ -108,7 +108,7 @@ def search(folder: Path) -> list[str]:
         for name, original in tests.items():
             with Image.open(original.path) as opened:
                 copies[f"copy of {name}"] = store(folder, f"copy-{name}.jpg", copy(opened.convert("RGB")))
-        near = lookalikes({**tests, **copies}, set(tests))
+        near = find_lookalikes({**tests, **copies}, set(tests))
         found = sum(pair.other == f"copy of {pair.one}" for pair in near)
         lines.append(f"| {kind} | {found} of {len(copies)} |")
     pairs = DISTINCT * (DISTINCT - 1) // 2

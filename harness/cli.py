@@ -237,7 +237,7 @@ def rescore(cycles: Cycles = None, as_json: AsJson = False, runs: Runs = RUNS, c
 
     changes = rescore_cycles(_ledger(runs), cycles or [])
     _print_rows([asdict(change) for change in changes], as_json)
-    _say(f"{len(changes)} scores changed")
+    _say(f"{len(changes)} scores changed" + ("; judge them again: harness gate CYCLE" if changes else ""))
 
 
 @app.command()

@@ -8,7 +8,7 @@ difference.py  ... the look: pictures laid on each other, their largest local di
 """
 
 from harness.audit.checks import AuditFinding, AuditRecord, AuditReport, audit
-from harness.audit.lookalikes import NearPair, Picture, lookalikes
+from harness.audit.lookalikes import NearPair, Picture, find_lookalikes
 from harness.audit.words import disagreement
 
 __all__ = [
@@ -19,5 +19,5 @@ __all__ = [
     "Picture",
     "audit",
     "disagreement",
-    "lookalikes",
+    "find_lookalikes",
 ]

@@ -51,7 +51,7 @@ class NearPair:
     share: float
 
 
-def lookalikes(pictures: Mapping[str, Picture], tests: Collection[str]) -> list[NearPair]:
+def find_lookalikes(pictures: Mapping[str, Picture], tests: Collection[str]) -> list[NearPair]:
     """The pairs of pictures that are nearly equal, the likest first.
 
     Args:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.audit import AuditFinding, AuditRecord, AuditReport, Picture, audit, disagreement, lookalikes
+from harness.audit import AuditFinding, AuditRecord, AuditReport, Picture, audit, disagreement, find_lookalikes
 from harness.config import CycleConfig
 from harness.dataset.ingest import Drop, collect, declared_names, read_rows
 from harness.dataset.pool import Pool
@@ -63,7 +63,7 @@ def audit_sources(
         ]
         pictures = {row.image_id: Picture(row.phash, pool.root / row.image) for row in rows}
         say(f"audit: comparing {len(pictures)} pictures")
-        near = lookalikes(pictures, {record.image_id for record in records if record.split == "test"})
+        near = find_lookalikes(pictures, {record.image_id for record in records if record.split == "test"})
         report = audit(records, drops=drops, grid=grid, near=near)
         return AuditReport((*(a for a in about if a.severity == "error"), *report.findings,
                             *(a for a in about if a.severity != "error")))  # fmt: skip

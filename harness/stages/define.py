@@ -197,7 +197,7 @@ def _close_if_open(run: CycleRun, index: PoolIndex) -> list[str]:
 
 def _lookalikes(run: CycleRun, index: PoolIndex) -> list[NearPair]:
     """Pictures of the pool that are nearly equal; those that wait in reserve are trained on by nobody."""
-    from harness.audit import Picture, lookalikes
+    from harness.audit import Picture, find_lookalikes
 
     split = index.closed_split()
     assert split is not None
@@ -207,7 +207,7 @@ def _lookalikes(run: CycleRun, index: PoolIndex) -> list[NearPair]:
         for record in index.records.values()
         if record.image_id in tests or record.role != "test"
     }
-    return lookalikes(pictures, tests)
+    return find_lookalikes(pictures, tests)
 
 
 def _near_test(index: PoolIndex, pairs: Sequence[NearPair]) -> dict[str, str]:

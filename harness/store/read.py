@@ -317,7 +317,8 @@ def cycle_card(ledger: Ledger, cycle_id: str) -> dict[str, list[dict[str, Any]]]
         "WHERE cycle_id = ? AND split = 'test' AND condition_id = 'n0' AND slice = 'all' AND parser_version = "
         "(SELECT max(parser_version) FROM metrics WHERE cycle_id = m.cycle_id) ORDER BY metric, model_role",
         "comparisons": "SELECT metric, baseline, baseline_value, candidate_value, difference, ci_low, ci_high, n, "
-        "fixed, broken, p_value, p_holm, detectable FROM comparisons WHERE cycle_id = ? ORDER BY baseline, metric",
+        "fixed, broken, p_value, p_holm, detectable FROM comparisons c WHERE cycle_id = ? AND parser_version = "
+        "(SELECT max(parser_version) FROM comparisons WHERE cycle_id = c.cycle_id) ORDER BY baseline, metric",
         "gates": "SELECT gate, status, target, value, bound, n, records_to_decide, reason FROM gates "
         "WHERE cycle_id = ?",
         "stages": "SELECT stage, seconds, peak_memory_gib, peak_rss_gib, started_at FROM stages WHERE cycle_id = ? "
@@ -338,6 +339,7 @@ FROM cycles c
 JOIN v_learning_curve f ON f.cycle_id = c.cycle_id AND f.model_role = 'finetuned'
 JOIN v_learning_curve b ON b.cycle_id = c.cycle_id AND b.model_role = 'base' AND b.metric = f.metric
 LEFT JOIN comparisons p ON p.cycle_id = c.cycle_id AND p.baseline = 'base' AND p.metric = f.metric
+     AND p.parser_version = (SELECT max(parser_version) FROM comparisons WHERE cycle_id = c.cycle_id)
 WHERE c.cycle_id IN ({marks})
   AND f.metric IN ('parsed_rate', 'auroc', 'verdict_accuracy', 'balanced_accuracy', 'location_accuracy',
                    'exact_accuracy')

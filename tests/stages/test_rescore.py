@@ -1,0 +1,84 @@
+"""A newer parser reads every stored answer again: new scores stand beside the old, and what changed is told."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from harness.parse import parse_answer
+from harness.records import Grid, ParsedAnswer, Vocabulary
+from harness.store import Ledger, read
+from tests.command import run
+from tests.ledger_builder import HOSTILE, TEST, VALIDATION
+
+
+@pytest.fixture
+def newer_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Version 2, which takes "I cannot tell." for a pass and reads all else as version 1 did."""
+
+    def parse(text: str, vocabulary: Vocabulary, grid: Grid) -> ParsedAnswer:
+        read = replace(parse_answer(text, vocabulary, grid), parser_version=2)
+        return replace(read, verdict="passed", reason="") if text == "I cannot tell." else read
+
+    monkeypatch.setattr("harness.stages.scoring.parse_answer", parse)
+    for module in ("scoring", "compare"):
+        monkeypatch.setattr(f"harness.stages.{module}.PARSER_VERSION", 2)
+
+
+def accuracy(ledger: Ledger, version: int) -> float:
+    found = read.table(
+        ledger,
+        "SELECT value FROM metrics WHERE cycle_id = 'c0001' AND model_role = 'base' AND split = 'test' AND "
+        "condition_id = 'n0' AND slice = 'all' AND metric = 'verdict_accuracy' AND parser_version = ?",
+        [version],
+    )
+    return float(found[0]["value"])
+
+
+@pytest.mark.usefixtures("newer_parser")
+def test_a_newer_parser(ledger_folder: Path) -> None:
+    ledger = Ledger(ledger_folder)
+    old_scores = read.table(ledger, "SELECT * FROM scores ORDER BY ALL")
+    old_findings = read.table(ledger, "SELECT * FROM findings ORDER BY ALL")
+    told = run("rescore", "--json", "--runs", ledger_folder)
+    assert told.code == 0, told.err
+    changes = json.loads(told.out)
+    per_cycle = TEST + VALIDATION - len(HOSTILE)  # the base gives these words to every record but the hostile ones
+    assert [(c["cycle_id"], c["model_role"], c["cause"]) for c in changes] == [
+        (cycle_id, "base", "parser") for cycle_id in ("c0001", "c0002") for _ in range(per_cycle)
+    ]
+    assert all(c["before"].startswith("unreadable") for c in changes)
+    assert {c["after"].split(",")[0] for c in changes} == {"true_pass", "escape"}
+    assert f"{2 * per_cycle} scores changed" in told.err
+
+    # The old ones stay as they were, the new ones stand beside them.
+    assert read.table(ledger, "SELECT * FROM scores WHERE parser_version = 1 ORDER BY ALL") == old_scores
+    assert read.table(ledger, "SELECT * FROM findings WHERE parser_version = 1 ORDER BY ALL") == old_findings
+    counts = read.table(ledger, "SELECT parser_version, count(*) AS n FROM scores GROUP BY ALL ORDER BY ALL")
+    assert [row["n"] for row in counts] == [len(old_scores), len(old_scores)]
+    # Every second record is truly passed: of the test records after the hostile ones, half are right now.
+    assert accuracy(ledger, 2) - accuracy(ledger, 1) == pytest.approx((TEST - len(HOSTILE)) / 2 / TEST)
+
+    # People see the new ones, each answer and each figure once.
+    seen = read.table(ledger, "SELECT DISTINCT parser_version FROM v_answers")
+    assert seen == [{"parser_version": 2}]
+    answers = read.table(ledger, "SELECT count(*) AS n FROM v_answers WHERE cycle_id = 'c0001' AND model_role = 'base'")
+    assert answers[0]["n"] == TEST + VALIDATION
+    card = json.loads(run("show", "c0001", "--json", "--runs", ledger_folder).out)
+    assert len(card["comparisons"]) == len({row["metric"] for row in card["comparisons"]})
+    summary = read.summary(ledger, ["c0001"])
+    assert len(summary) == len({row["metric"] for row in summary})
+
+    again = run("rescore", "--json", "--runs", ledger_folder)
+    assert json.loads(again.out) == [], "a second time nothing more changes"
+
+
+def test_the_same_parser_changes_nothing(ledger_folder: Path) -> None:
+    ledger = Ledger(ledger_folder)
+    before = read.table(ledger, "SELECT * FROM scores ORDER BY ALL")
+    told = run("rescore", "--runs", ledger_folder)
+    assert told.out.strip() == ""
+    assert read.table(ledger, "SELECT * FROM scores ORDER BY ALL") == before
