@@ -3,7 +3,7 @@
     python benchmarks/audit_cpu.py
 
 Draws the demo's records into a folder that it removes again, audits them by the command line in a process of its own,
-and prints three tables, which it appends to benchmarks/RESULTS.md. Drawing 10,000 records takes about 4 minutes of two
+and prints two tables, which it appends to benchmarks/RESULTS.md. Drawing 10,000 records takes about 4 minutes of two
 cores and is not counted. `--pictures 500` tries it out; `--note` says what else the machine was doing.
 """
 
@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
@@ -21,12 +19,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageEnhance
+from record import record
 
 from harness.audit import Picture, find_lookalikes
 from harness.dataset.cubes import draw_record
@@ -35,7 +32,7 @@ from harness.dataset.folder import write_dataset
 from harness.records import SourceRecord
 
 ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "RESULTS.md"
+PACKAGES = ("pillow", "numpy", "scipy", "imagehash")
 #: distinct records among which no pair may be called nearly equal, and records that are copied
 DISTINCT, COPIED = 600, 60
 
@@ -95,13 +92,13 @@ def store(folder: Path, name: str, data: bytes) -> Picture:
     return Picture(fingerprint_picture(data).phash, path)
 
 
-def search(folder: Path) -> list[str]:
-    """Copies found by kind, and distinct records wrongly called nearly equal."""
+def search(folder: Path) -> tuple[list[tuple[str, str]], str]:
+    """Copies found by kind, and in a sentence how many distinct records were wrongly called nearly equal."""
     with ProcessPoolExecutor() as processes:
         records = list(processes.map(drawn, [(number, 7) for number in range(DISTINCT)], chunksize=20))
     pictures = {f"{number}": store(folder, f"{number}.jpg", r.image or b"") for number, r in enumerate(records)}
     wrong = find_lookalikes(pictures, set(list(pictures)[: DISTINCT // 5]))
-    lines = ["| copies of drawn trays | found |", "| --- | --- |"]
+    lines = []
     tests = {name: pictures[name] for name in list(pictures)[:COPIED]}
     for kind, copy in COPIES.items():
         copies = {}
@@ -110,9 +107,10 @@ def search(folder: Path) -> list[str]:
                 copies[f"copy of {name}"] = store(folder, f"copy-{name}.jpg", copy(opened.convert("RGB")))
         near = find_lookalikes({**tests, **copies}, set(tests))
         found = sum(pair.other == f"copy of {pair.one}" for pair in near)
-        lines.append(f"| {kind} | {found} of {len(copies)} |")
+        lines.append((kind, f"{found} of {len(copies)}"))
     pairs = DISTINCT * (DISTINCT - 1) // 2
-    return [*lines, "", f"Distinct records wrongly called nearly equal: {len(wrong)} pairs of {pairs:,}."]
+    kept = f"Distinct trays wrongly called nearly equal: {len(wrong)} of {pairs:,} pairs of {DISTINCT} records."
+    return lines, kept
 
 
 def write_records(folder: Path, count: int) -> None:
@@ -151,55 +149,27 @@ def timed_audit(folder: Path) -> tuple[float, float, float, dict[str, int]]:
     )
 
 
-def header(note: str) -> str:
-    """Date, device, versions, commit and command."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False, cwd=ROOT
-    ).stdout.strip()
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("pillow", "numpy", "scipy", "imagehash"))
-    return (
-        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()} with {os.cpu_count()} cores, Python "
-        f"{platform.python_version()}, {versions}, commit {commit or 'unknown'}, "
-        f"`python benchmarks/audit_cpu.py`{f'. {note}' if note else ''}"
-    )
-
-
-def append(text: str) -> None:
-    """Put a section before the others: the newest comes first."""
-    known = RESULTS.read_text("utf-8")
-    place = known.index("\n## ") + 1
-    RESULTS.write_text(known[:place] + text + "\n" + known[place:], encoding="utf-8")
-
-
 def main() -> None:
     """Draw, audit, print, append."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pictures", type=int, default=10_000)
     parser.add_argument("--note", default="", help="what else the machine was doing")
     arguments = parser.parse_args()
-    lines = [
-        "## The data audit",
-        "",
-        header(arguments.note),
-        "",
-        "| pictures | seconds | processor seconds | peak memory of a process, GiB | errors / warnings / notes |",
-        "| --- | --- | --- | --- | --- |",
-    ]
+    rows: list[list[object]] = []
     with tempfile.TemporaryDirectory(prefix="harness-audit-benchmark-") as place:
         for count in (arguments.pictures // 4, arguments.pictures):
             folder = Path(place) / f"records-{count}"
             write_records(folder, count)
             seconds, worked, peak, found = timed_audit(folder)
-            lines.append(
-                f"| {count:,} | {seconds:.0f} | {worked:.0f} | {peak:.2f} | {' / '.join(map(str, found.values()))} |"
-            )
-            print(lines[-1], flush=True)
+            counts = " / ".join(map(str, found.values()))
+            rows.append([f"{count:,}", f"{seconds:.0f}", f"{worked:.0f}", f"{peak:.2f}", counts])
+            print(rows[-1], flush=True)
         pictures = Path(place) / "pictures"
         pictures.mkdir()
-        lines += ["", *search(pictures)]
-    text = "\n".join(lines) + "\n"
-    print(text)
-    append(text)
+        copies, kept = search(pictures)
+    columns = ["pictures", "seconds", "processor seconds", "peak GiB of a process", "errors / warnings / notes"]
+    record("Copies of drawn trays found by the audit", ["kind", "found"], copies, packages=PACKAGES, note=kept)
+    record("The data audit", columns, rows, packages=PACKAGES, note=arguments.note)
 
 
 if __name__ == "__main__":
