@@ -23,15 +23,16 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageEnhance
-from record import record
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.record import ROOT, record
 from harness.audit import Picture, find_lookalikes
 from harness.dataset.cubes import draw_record
 from harness.dataset.fingerprint import fingerprint_picture
 from harness.dataset.folder import write_dataset
 from harness.records import SourceRecord
 
-ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("pillow", "numpy", "scipy", "imagehash")
 #: distinct records among which no pair may be called nearly equal, and records that are copied
 DISTINCT, COPIED = 600, 60

@@ -12,9 +12,9 @@ because the noise of a JPEG averages out and a defect does not:
 
 What it finds and what it tells apart is measured by benchmarks/audit_cpu.py and written down in
 benchmarks/RESULTS.md. Not found: mirrored or turned copies, copies made without any filter (nearest neighbour), and of
-two-level scans JPEGs of quality 40 and less. Not told apart: a single pixel, a recolouring of a few percent at equal
-brightness, and beyond 1344 pixels what vanishes at that size. Cost: about 50 ms a pair of 420 x 308 pixels that match,
-12 ms a pair that differs plainly.
+two-level scans some enlarged ones and JPEGs of quality 40 and less. Not told apart: a single pixel, a recolouring of a few percent at equal
+brightness, and beyond 1344 pixels what vanishes at that size. Cost: 50 to 100 ms a pair of 420 x 308 pixels that
+matches, 30 ms a pair that does not.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ BORDER = 4
 #: what a difference at a quarter of the size must exceed to be taken for the answer
 PLAIN = 1.5
 #: a share that no other levelling brings below 1
-HOPELESS = 5.0
+HOPELESS = 3.0
 
 _LUMA = np.array((0.299, 0.587, 0.114), dtype=np.float32)
 _CHROMA = np.array(((-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312)), dtype=np.float32)  # ITU-R BT.601
@@ -92,12 +92,16 @@ def aligned_difference(one: Path, other: Path) -> float:
         width, height = first.width // factor, first.height // factor
         if factor > 1 and min(width, height) < 24:
             continue
-        reference = first if factor == 1 else first.resize((width, height), Image.Resampling.BOX)
-        placing = _refined(reference, second, placing, rounds=8 if factor > 1 else 3)
+        reference, laid = first, second
+        if factor > 1:
+            reference = first.resize((width, height), Image.Resampling.BOX)
+            half = max(1, 2 * second.width // factor), max(1, 2 * second.height // factor)
+            laid = second.resize(half, Image.Resampling.BOX)  # twice as fine as the reference, and cheap to lay on it
+        placing = _refined(reference, laid, placing, rounds=8 if factor > 1 else 3)
         if placing.reach > REACH:
             return math.inf
         if factor == 1 or min(width, height) >= 64:
-            share = _share(reference, second, placing)
+            share = _share(reference, laid, placing)
             if share > PLAIN:  # what a mean over a square shows, its pixels show
                 break
     return share
@@ -153,7 +157,7 @@ def _laid_on(other: Image.Image, size: tuple[int, int], placing: _Placing) -> Im
     """The part of the other picture that the placing names, resampled to a size; edges go on beyond the border."""
     from PIL import Image
 
-    margin = int(4 * REACH * max(other.size)) + 1
+    margin = int(3.2 * REACH * max(other.size)) + 1
     pad = ((margin, margin), (margin, margin), (0, 0))
     pixels = np.asarray(other)
     padded = Image.fromarray(np.pad(pixels, pad[: pixels.ndim], mode="edge"))

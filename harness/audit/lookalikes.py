@@ -4,7 +4,7 @@ Enters: pictures with their perceptual hashes. Leaves: the pairs that are one pi
 a few pixels, rescaled (to half as well), a little brighter. shortlist.py says which pairs are worth a look,
 difference.py looks: one small defect makes a picture another record, and a perceptual hash cannot see it.
 
-Cost: 5 ms a picture, and 10 to 50 ms a pair that is looked at, of which there are at most five a picture; from POOL
+Cost: 5 ms a picture, and 30 to 100 ms a pair that is looked at, of which there are at most five a picture; from POOL
 pictures on the work is spread over processes. They are spawned, so a script that calls this needs the usual
 `if __name__ == "__main__":`.
 """
