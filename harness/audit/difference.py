@@ -10,9 +10,9 @@ because the noise of a JPEG averages out and a defect does not:
     brightness  blurred by 1.3 pixels; allowed are 12 grey values, and what a displacement of 0.25 pixels explains
     colour      blurred by 5 pixels, as JPEG keeps colour coarsely; allowed are 5 values, and the same displacement
 
-What it finds and what it tells apart is measured by benchmarks/audit_cpu.py and written down in
-benchmarks/RESULTS.md. Not found: mirrored or turned copies, copies made without any filter (nearest neighbour), and of
-two-level scans some enlarged ones and JPEGs of quality 40 and less. Not told apart: a single pixel, a recolouring of a few percent at equal
+What it finds and what it tells apart is measured by benchmarks/audit_cpu.py and written down in benchmarks/RESULTS.md.
+Not found: mirrored or turned copies, copies made without any filter (nearest neighbour), and of two-level scans some
+enlarged ones and JPEGs of quality 40 and less. Not told apart: a single pixel, a recolouring of a few percent at equal
 brightness, and beyond 1344 pixels what vanishes at that size. Cost: 50 to 100 ms a pair of 420 x 308 pixels that
 matches, 30 ms a pair that does not.
 """
