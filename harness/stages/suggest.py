@@ -5,7 +5,7 @@ to a journal in the cycle's folder, so that a stopped or repeated run asks only 
 first, then P(defective) from nearest to THRESHOLD on. A picture that the product knows already is left out; one nearly
 equal to a picture before it steps back behind all others: the perceptual hash shortlists, the aligned difference of the
 audit confirms (on one-product scenes the hash alone cannot tell pictures apart).
-Cost: the answers; and 40 ms for each pair of pictures that is confirmed.
+Cost: the answers; and 30 to 100 ms for each pair of pictures that is confirmed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from harness.answer.condition import Condition, Decoding
 from harness.answer.generate import answer_batches, engine_fingerprint
 from harness.answer.journal import AnswerJournal
 from harness.answer.verdict import VerdictOpenings
-from harness.audit.lookalikes import EXCESS, picture_excess
+from harness.audit.difference import aligned_difference
 from harness.config import CycleConfig
 from harness.dataset.fingerprint import sample_id
 from harness.dataset.pictures import PoolPicture, unlabelled_pictures
@@ -121,21 +121,21 @@ def rank(items: Sequence[Ranked]) -> list[Ranked]:
 
 
 def spread(
-    ranked: Sequence[Ranked], n: int, *, excess: Callable[[Path, Path], float] = picture_excess
+    ranked: Sequence[Ranked], n: int, *, difference: Callable[[Path, Path], float] = aligned_difference
 ) -> list[Suggestion]:
     """The first n, where a picture nearly equal to one before it steps back behind all that are not.
 
     Args:
         ranked: in order.
         n: at most so many.
-        excess: how different two picture files are; below EXCESS they are nearly equal.
+        difference: how different two picture files are; below 1 they are nearly equal.
     """
     chosen: list[Ranked] = []
     back: list[tuple[Ranked, str]] = []
     for item in ranked:
         if len(chosen) == n:
             break
-        twin = _lookalike(item, chosen, excess)
+        twin = _lookalike(item, chosen, difference)
         if twin is None:
             chosen.append(item)
         else:
@@ -156,12 +156,12 @@ def spread(
     ]
 
 
-def _lookalike(item: Ranked, chosen: Sequence[Ranked], excess: Callable[[Path, Path], float]) -> Ranked | None:
+def _lookalike(item: Ranked, chosen: Sequence[Ranked], difference: Callable[[Path, Path], float]) -> Ranked | None:
     """The nearest chosen picture that the item nearly equals."""
     own = int(item.picture.phash, 16)
     near = [((own ^ int(other.picture.phash, 16)).bit_count(), place) for place, other in enumerate(chosen)]
     for bits, place in sorted(near)[:COMPARED]:
-        if bits <= HAMMING and excess(item.picture.path, chosen[place].picture.path) < EXCESS:
+        if bits <= HAMMING and difference(item.picture.path, chosen[place].picture.path) < 1:
             return chosen[place]
     return None
 

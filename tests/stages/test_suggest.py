@@ -40,18 +40,18 @@ def test_nearly_equal_pictures_step_back_but_are_not_lost() -> None:
     def excess(one: Path, other: Path) -> float:
         return 0.0 if {str(one), str(other)} == {"a", "a again"} else 100.0
 
-    assert [(s.picture, s.like) for s in spread(items, 9, excess=excess)] == [
+    assert [(s.picture, s.like) for s in spread(items, 9, difference=excess)] == [
         ("a", ""), ("b", ""), ("c", ""), ("a again", "a"),
     ]  # fmt: skip
-    assert [s.picture for s in spread(items, 2, excess=excess)] == ["a", "b"]
-    assert [s.rank for s in spread(items, 9, excess=excess)] == [1, 2, 3, 4]
+    assert [s.picture for s in spread(items, 2, difference=excess)] == ["a", "b"]
+    assert [s.rank for s in spread(items, 9, difference=excess)] == [1, 2, 3, 4]
 
 
 def test_a_far_hash_is_not_compared() -> None:
     def never(one: Path, other: Path) -> float:
         raise AssertionError(f"{one} and {other} are too far apart to be compared")
 
-    assert len(spread([_item("a", 0.5), _item("b", 0.5, phash="f" * 16)], 2, excess=never)) == 2
+    assert len(spread([_item("a", 0.5), _item("b", 0.5, phash="f" * 16)], 2, difference=never)) == 2
 
 
 @settings(max_examples=50, deadline=None)
@@ -70,7 +70,7 @@ def test_the_order_holds_whatever_the_answers(data: list[tuple[float | None, str
     def excess(one: Path, other: Path) -> float:
         return 0.0 if scenes[str(one)] == scenes[str(other)] else 99.0
 
-    found = spread(rank(items), n, excess=excess)
+    found = spread(rank(items), n, difference=excess)
     assert len(found) == min(n, len(items))
     assert len({s.picture for s in found}) == len(found)
     fresh = [s for s in found if not s.like]
