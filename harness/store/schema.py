@@ -570,12 +570,11 @@ SCHEMA_VERSION = MIGRATIONS[-1].version
 
 def schema_version(connection: duckdb.DuckDBPyConnection) -> int:
     """The version of the open ledger; 0 for a file that no ledger has written yet."""
-    row = connection.execute(
-        "SELECT count(*) FROM information_schema.tables WHERE table_name = 'migrations'"
-    ).fetchone()
-    if row is None or row[0] == 0:
+    try:
+        # Asking information_schema first would bind every view: 5 ms at each opening of the ledger.
+        found = connection.execute("SELECT coalesce(max(version), 0) FROM migrations").fetchone()
+    except duckdb.CatalogException:
         return 0
-    found = connection.execute("SELECT coalesce(max(version), 0) FROM migrations").fetchone()
     return int(found[0]) if found else 0
 
 
@@ -593,7 +592,7 @@ def migrate(connection: duckdb.DuckDBPyConnection) -> None:
             if migration.version > current:
                 for statement in migration.statements:
                     connection.execute(statement)
-                connection.execute("INSERT INTO migrations VALUES (?, now() AT TIME ZONE 'UTC')", [migration.version])
+                connection.execute(f"INSERT INTO migrations VALUES ({migration.version}, now() AT TIME ZONE 'UTC')")
         for name, (_, body) in VIEWS.items():
             connection.execute(f"CREATE OR REPLACE VIEW {name} AS {body}")
         connection.execute("COMMIT")
@@ -615,9 +614,8 @@ def describe() -> list[dict[str, str]]:
         for view, (meaning, _) in VIEWS.items():
             rows.append({"name": view, "kind": "view", "column": "", "type": "", "meaning": meaning})
             for column, kind in connection.execute(
-                "SELECT column_name, data_type FROM information_schema.columns WHERE table_name = ? "
-                "ORDER BY ordinal_position",
-                [view],
+                f"SELECT column_name, data_type FROM information_schema.columns WHERE table_name = '{view}' "
+                "ORDER BY ordinal_position"
             ).fetchall():
                 told = VIEW_COLUMNS.get(column) or meanings.get(column) or METRIC_MEANINGS.get(column, "")
                 rows.append({"name": view, "kind": "view", "column": column, "type": kind, "meaning": told})
