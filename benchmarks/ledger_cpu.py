@@ -3,16 +3,16 @@
     python benchmarks/ledger_cpu.py [--cycles 1000] [--repeat 5]
 
 Every cycle has 400 test and 100 validation records and two models: 1,000 answers, each with its score; the records are
-the same 1,000 throughout. Ours is the ledger as harness writes it (answers, scores, memberships, truths, metrics). The
-other two hold one flat table of answers with their scores: pandas in one Parquet file a cycle, which is how one appends to
-Parquet, SQLite in WAL mode with an index on (cycle, role). All do the same four things:
+the same 500 throughout. Ours is the ledger as harness writes it (answers, scores, memberships, truths, metrics). The
+other two hold one flat table of answers with their scores: pandas in one Parquet file a cycle, which is how one appends
+to Parquet, SQLite in WAL mode with an index on (cycle, role). What is measured:
 
-    append       the answers and scores of one more role, 400 test and 400 further records, on disk
+    append       800 further answers, committed, on disk (the others: with their scores in the same rows)
     one cycle    the test answers of both roles of one cycle, all columns
     trend        verdict accuracy on test by cycle and role, from the answers
     report       ours alone: the HTML page of one cycle and the index page of all
 
-Goal: append of 800 answers <= 50 ms. The least of the repeats counts; the append is repeated with new answers each time.
+Goal: append of 800 answers <= 50 ms. The least of the repeats counts; each append has new answers.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def ours(runs: Path, cycles: int, repeat: int) -> list[list[str]]:
 
 
 def fill(ledger: Ledger, cycles: int) -> None:
-    """Copy cycle c0002 of the small ledger: its cycle, roles and metrics by number, its answers by number and record."""
+    """Copy cycle c0002 of the small ledger: cycle, roles and metrics by number, answers by number and record."""
     size = TEST + VALIDATION
     cells = pa.table({"i": pa.array(range(size)), "cell": [Grid().cells[i % 27] for i in range(size)]})
     with ledger.writing() as connection:
@@ -169,8 +169,8 @@ def fill(ledger: Ledger, cycles: int) -> None:
             "CASE WHEN i % 2 = 0 THEN 'passed' ELSE 'defective' END AS verdict, "
             "CASE WHEN i % 2 = 0 THEN [] ELSE [{'location': cell, 'defect': 'missing'}] END AS findings) "
             "FROM one, (SELECT * FROM truths LIMIT 1) t",
-            f"INSERT INTO memberships SELECT n.id, one.sample, CASE WHEN i < {TEST} THEN 'test' ELSE 'validation' END, 1, "
-            "NULL FROM n, one",
+            f"INSERT INTO memberships SELECT n.id, one.sample, CASE WHEN i < {TEST} THEN 'test' ELSE 'validation' END, "
+            "1, NULL FROM n, one",
             "INSERT INTO roles SELECT r.* REPLACE (n.id AS cycle_id, n.id || model_role AS model_id) FROM roles r, n "
             "WHERE cycle_id = 'c0002'",
             "INSERT INTO metrics SELECT m.* REPLACE (n.id AS cycle_id) FROM metrics m, n WHERE cycle_id = 'c0002' "
