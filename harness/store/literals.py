@@ -7,24 +7,29 @@ command takes. Only for queries that are written here in store; a user's query h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+
+#: a string of the query's own, or the place of a value
+_PLACE = re.compile(r"'(?:[^']|'')*'|\?")
 
 
 def bound(query: str, values: Sequence[object]) -> str:
     """The query with each ? replaced by the next value.
 
     Args:
-        query: SQL in which ? stands for values and for nothing else.
-        values: strings, whole numbers, truth values or None.
+        query: SQL in which ? outside its own strings stands for a value.
+        values: strings, whole numbers, truth values, None, or lists of these.
 
     Raises:
         ValueError: as many ? as values there are not, or a string that SQL cannot hold.
         TypeError: a value of another type.
     """
-    parts = query.split("?")
-    if len(parts) != len(values) + 1:
-        raise ValueError(f"{len(values)} values for {len(parts) - 1} places in {query!r}")
-    return parts[0] + "".join(_literal(value) + part for value, part in zip(values, parts[1:], strict=True))
+    places = sum(found[0] == "?" for found in _PLACE.finditer(query))
+    if places != len(values):
+        raise ValueError(f"{len(values)} values for {places} places in {query!r}")
+    given = iter(values)
+    return _PLACE.sub(lambda found: _literal(next(given)) if found[0] == "?" else found[0], query)
 
 
 def _literal(value: object) -> str:
@@ -34,6 +39,8 @@ def _literal(value: object) -> str:
         return "TRUE" if value else "FALSE"
     if isinstance(value, int):
         return str(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_literal, value))}]"
     if isinstance(value, str):
         if "\0" in value:
             raise ValueError(f"a text with a NUL character is no key of the ledger: {value!r}")

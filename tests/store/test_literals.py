@@ -29,6 +29,12 @@ def test_duckdb_reads_what_was_given(values: list[object]) -> None:
         assert list(connection.execute(query).fetchone() or ()) == values
 
 
+def test_a_querys_own_strings_stay() -> None:
+    query = bound("SELECT '?', ?, 'it''s ?', ?", ["?", ["a", "'b"]])
+    with duckdb.connect(":memory:") as connection:
+        assert connection.execute(query).fetchone() == ("?", "?", "it's ?", ["a", "'b"])
+
+
 def test_what_is_refused() -> None:
     with pytest.raises(ValueError, match="1 values for 2 places"):
         bound("SELECT ?, ?", [1])
