@@ -56,8 +56,8 @@ def main() -> None:
             rows.append([name, f"{min(walls):.2f}", f"{sorted(walls)[len(walls) // 2]:.2f}", f"{min(cpus):.2f}",
                          _imported(argv), goal or "", met])  # fmt: skip
     columns = ["command", "wall s, least", "wall s, median", "CPU s, least", "import s", "goal, wall s", "met"]
-    record("Start-up of the commands", columns, rows, packages=["typer", "duckdb", "jinja2"],
-           note=f"{arguments.repeat} fresh processes each; import time by -X importtime, under its own overhead.")  # fmt: skip
+    note = f"{arguments.repeat} fresh processes each; import time by -X importtime, under its own overhead."
+    record("Start-up of the commands", columns, rows, packages=["typer", "duckdb", "jinja2"], note=note)
 
 
 def _timed(argv: list[str]) -> tuple[float, float]:

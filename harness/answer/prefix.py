@@ -67,7 +67,8 @@ def cached_prompts(vlm: Vlm, inputs: Mapping[str, Any], output: Any, *, answered
         output: what generate() returned as a dictionary; its cache is changed.
         answered: tokens that the answers may have.
     """
-    cache = output.get("cache", output.get("past_key_values"))
+    # By its new name first: transformers 5.24 warns of whoever asks by the old one.
+    cache = output["cache"] if "cache" in output else output["past_key_values"]
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
     room = _room(vlm, ids.shape[1])
     if cache is None or not _can_share(vlm, cache) or (room is not None and answered > room):

@@ -543,8 +543,10 @@ def _cycle_plots(ledger: Ledger, cycle: CycleRow) -> dict[str, Figure]:
 
 def _cycle_lines(rows: Sequence[Mapping[str, Any]], incumbent: str | None) -> list[CycleLine]:
     lines = []
-    for cycle_id in dict.fromkeys(row["cycle_id"] for row in rows):
-        own = [row for row in rows if row["cycle_id"] == cycle_id]
+    of_cycles: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        of_cycles.setdefault(row["cycle_id"], []).append(row)
+    for cycle_id, own in of_cycles.items():
         first = own[0]
         values = {(row["model_role"], row["metric"]): row for row in own}
 

@@ -1,7 +1,7 @@
 """Intervals of proportions and of sums of counts.
 
-Enters: counts, or per-record figures. Leaves: an Interval with n and the name of its method. Proportions go through
-statsmodels (proportion_confint); what has no closed form is resampled with a generator of its own, seeded and local.
+Enters: counts, or per-record figures. Leaves: an Interval with n and the name of its method. Proportions have
+closed forms; what has none is resampled with a generator of its own, seeded and local.
 Wilson serves display (narrow and centred); Clopper-Pearson, which never undercovers, serves whatever asks "at most".
 Cost of a Bootstrap: 8 bytes x resamples x records (6 MB and about 20 ms for 400 records), once for all figures.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -227,10 +228,18 @@ def _check(successes: int, n: int, confidence: float) -> None:
 
 
 def _proportion_confint(successes: float, n: float, alpha: float, method: str) -> tuple[float, float]:
-    from statsmodels.stats.proportion import proportion_confint
+    """Both ends, in closed form: statsmodels' proportion_confint is the same, and takes a second to import."""
+    if method == "wilson":
+        z, share = NormalDist().inv_cdf(1 - alpha / 2), successes / n
+        middle = share + z**2 / (2 * n)
+        half = z * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+        low, high = (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
+    else:
+        from scipy.special import betaincinv
 
-    low, high = proportion_confint(successes, n, alpha=alpha, method=method)
-    # statsmodels leaves rounding dust beside 0 and 1, and nan where Clopper-Pearson has no bound on one side.
-    low = 0.0 if successes == 0 or math.isnan(low) else max(0.0, float(low))
-    high = 1.0 if successes == n or math.isnan(high) else min(1.0, float(high))
+        low = float(betaincinv(successes, n - successes + 1, alpha / 2)) if successes else 0.0
+        high = float(betaincinv(successes + 1, n - successes, 1 - alpha / 2)) if successes < n else 1.0
+    # Rounding leaves dust beside 0 and 1.
+    low = 0.0 if successes == 0 else max(0.0, low)
+    high = 1.0 if successes == n else min(1.0, high)
     return low, high

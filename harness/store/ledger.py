@@ -83,9 +83,7 @@ class Ledger:
             )
         connection = self._connect(read_only=True, sandboxed=sandboxed)
         try:
-            self._refuse_newer(connection)
-            version = schema.schema_version(connection)
-            if version < schema.SCHEMA_VERSION:
+            if self._refuse_newer(connection) < schema.SCHEMA_VERSION:
                 connection.close()
                 with self.writing():
                     pass  # opening for writing migrates
@@ -133,13 +131,14 @@ class Ledger:
             }
         return duckdb.connect(str(self.path), read_only=read_only, config=config)
 
-    def _refuse_newer(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def _refuse_newer(self, connection: duckdb.DuckDBPyConnection) -> int:
         found = schema.schema_version(connection)
         if found > schema.SCHEMA_VERSION:
             raise LedgerError(
                 f"{self.path} has schema version {found}; this harness knows {schema.SCHEMA_VERSION}",
                 hint="upgrade harness to the version that wrote this ledger",
             )
+        return found
 
 
 def _first_line(error: Exception) -> str:

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from harness.errors import LedgerError, UnknownCycle
 from harness.store.ledger import Ledger
+from harness.store.literals import bound
 from harness.store.rows import (
     TABLE_OF,
     AnswerRow,
@@ -46,7 +47,7 @@ def rows(ledger: Ledger, kind: type[R], where: str = "true", values: Sequence[ob
     tail = f" ORDER BY {order}" if order else ""
     with ledger.reading() as connection:
         found = connection.execute(
-            f"SELECT {', '.join(names)} FROM {TABLE_OF[kind]} WHERE {where}{tail}", list(values)
+            bound(f"SELECT {', '.join(names)} FROM {TABLE_OF[kind]} WHERE {where}{tail}", values)
         ).fetchall()
     return [kind(*row) for row in found]
 
@@ -119,13 +120,14 @@ def cycle_answers(ledger: Ledger, cycle_id: str, model_role: str) -> list[Answer
     """The answers of one role of a cycle to the cycle's test and validation records, under every condition."""
     names = [field.name for field in dataclasses.fields(AnswerRow)]
     with ledger.reading() as connection:
-        found = connection.execute(
+        query = bound(
             f"SELECT {', '.join('a.' + name for name in names)} FROM roles r "
             "JOIN memberships m ON m.cycle_id = r.cycle_id AND m.split IN ('test', 'validation') "
             "JOIN answers a ON a.model_id = r.model_id AND a.engine_id = r.engine_id AND a.sample_id = m.sample_id "
             "WHERE r.cycle_id = ? AND r.model_role = ? ORDER BY a.condition_id, a.repeat, a.sample_id",
             [cycle_id, model_role],
-        ).fetchall()
+        )
+        found = connection.execute(query).fetchall()
     return [AnswerRow(*row) for row in found]
 
 
@@ -161,7 +163,7 @@ def scores_of_cycles(
     names = [field.name for field in dataclasses.fields(ScoreRow)]
     marks = ", ".join("?" for _ in cycle_ids)
     with ledger.reading() as connection:
-        found = connection.execute(
+        query = bound(
             f"SELECT r.cycle_id, {', '.join('s.' + name for name in names)} FROM roles r "
             "JOIN cycles c USING (cycle_id) "
             "JOIN memberships m ON m.cycle_id = r.cycle_id AND m.split = ? "
@@ -171,7 +173,8 @@ def scores_of_cycles(
             "AND s.parser_version = (SELECT max(parser_version) FROM metrics WHERE cycle_id = r.cycle_id) "
             "ORDER BY r.cycle_id, s.sample_id",
             [split, *cycle_ids, model_role, condition_id],
-        ).fetchall()
+        )
+        found = connection.execute(query).fetchall()
     by_cycle: dict[str, list[ScoreRow]] = {cycle_id: [] for cycle_id in cycle_ids}
     for owner, *values in found:
         by_cycle[owner].append(ScoreRow(*values))
@@ -224,18 +227,19 @@ def incumbent(ledger: Ledger, product_name: str, *, before: str | None = None) -
     if not ledger.exists():
         return None
     with ledger.reading() as connection:
-        row = connection.execute(
+        query = bound(
             "SELECT max(g.cycle_id) FROM gates g JOIN cycles c USING (cycle_id) WHERE c.product = ? "
             "AND g.gate = 'overall' AND g.status = 'pass' AND (? IS NULL OR g.cycle_id < ?)",
             [product_name, before, before],
-        ).fetchone()
+        )
+        row = connection.execute(query).fetchone()
     return None if row is None or row[0] is None else str(row[0])
 
 
 def table(ledger: Ledger, query: str, values: Sequence[object] = ()) -> list[dict[str, Any]]:
     """Fetch a query of our own (never a user's) as dictionaries, for tables that are printed as they are."""
     with ledger.reading() as connection:
-        cursor = connection.execute(query, list(values))
+        cursor = connection.execute(bound(query, values))
         names = [column[0] for column in cursor.description or []]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import duckdb
 
+from harness.store.literals import bound
 from harness.store.rows import TABLE_OF
 from harness.store.schema import TABLES
 
@@ -23,7 +24,8 @@ def insert(connection: duckdb.DuckDBPyConnection, rows: Sequence[Any]) -> None:
     import pyarrow as pa
 
     table = TABLE_OF[type(rows[0])]
-    batch = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows])
+    # By column: 800 answers take 2 ms so, and 30 ms by way of a dictionary a row.
+    batch = pa.table({field.name: [getattr(row, field.name) for row in rows] for field in dataclasses.fields(rows[0])})
     connection.register("incoming", batch)
     columns = ", ".join(TABLES[table])
     connection.execute(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM incoming")
@@ -35,7 +37,7 @@ def delete(connection: duckdb.DuckDBPyConnection, table: str, **key: object) -> 
     if table not in TABLES or not key or any(column not in TABLES[table] for column in key):
         raise ValueError(f"no such table or key: {table} {sorted(key)}")
     where = " AND ".join(f"{column} = ?" for column in key)
-    connection.execute(f"DELETE FROM {table} WHERE {where}", list(key.values()))
+    connection.execute(bound(f"DELETE FROM {table} WHERE {where}", list(key.values())))
 
 
 def replace(connection: duckdb.DuckDBPyConnection, table: str, rows: Sequence[Any], **key: object) -> None:
@@ -62,8 +64,13 @@ def delete_matching(connection: duckdb.DuckDBPyConnection, table: str, rows: Seq
     names = list(key)
     if table not in TABLES or any(name not in TABLES[table] for name in names):
         raise ValueError(f"no such table or key: {table} {names}")
-    keys = pa.Table.from_pylist([{name: getattr(row, name) for name in names} for row in rows])
+    keys = pa.table({name: [getattr(row, name) for row in rows] for name in names})
     connection.register("incoming_keys", keys)
     match = " AND ".join(f"{table}.{name} IS NOT DISTINCT FROM k.{name}" for name in names)
+    # Rows come a model at a time: said as a constant, DuckDB passes over the blocks of all other models unread.
+    for name in names:
+        values = {getattr(row, name) for row in rows}
+        if len(values) == 1 and isinstance(value := values.pop(), str | int):
+            match += bound(f" AND {table}.{name} = ?", [value])
     connection.execute(f"DELETE FROM {table} USING incoming_keys k WHERE {match}")
     connection.unregister("incoming_keys")
