@@ -130,15 +130,12 @@ def _texts() -> Iterator[str]:
     from harness.dataset.stack import ENGLISH, JAPANESE
     from harness.dataset.tray import DEFECTS
     from harness.records import Finding, Grid
-    from harness.vlm.tiny.pretrain.words import PREAMBLES, Told, talk
+    from harness.vlm.tiny.pretrain.vocabulary import draw_told
+    from harness.vlm.tiny.pretrain.words import PREAMBLES, talk
 
     dice = random.Random(0)
     for _ in range(6000):
-        family = dice.randrange(3)
-        kinds = range(1, 10) if family == 0 else range(10, 16) if family == 1 else (16,)
-        kind = [dice.choice(kinds) if dice.random() < 0.04 else 0 for _ in range(27)]
-        names = [tuple([dice.randrange(12) for _ in range(27)] for _ in (0, 1)) for _ in (0, 1)]
-        yield from talk(Told(family, kind, names[0], names[1], (1.0, dice.uniform(0.7, 1.3))), dice)  # type: ignore[arg-type]
+        yield from talk(draw_told(dice), dice)
     names_of_defects = (
         *DEFECTS,
         "open",

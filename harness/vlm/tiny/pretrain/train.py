@@ -35,6 +35,7 @@ from harness.vlm.tiny.pretrain.begin import begin
 from harness.vlm.tiny.pretrain.dense import IGNORE, Geometry, Heads, Lesson, dense_loss, lesson, paper, pictures, shaken
 from harness.vlm.tiny.pretrain.lines import lines
 from harness.vlm.tiny.pretrain.scenes import CELLS, KINDS, Draw, Scenes, fields, join, objects
+from harness.vlm.tiny.pretrain.vocabulary import spread_unused
 from harness.vlm.tiny.pretrain.words import Told, cell_name, talk
 
 #: tokens of a question and its answer; a longer talk is drawn again
@@ -325,6 +326,7 @@ def pretrain(
                 saved = time.monotonic()
         last = Draw(torch.Generator(device).manual_seed(2))
         note({"evaluation": evaluate(student, heads, sheet, last, 1024 if device.type == "cuda" else 4)})
+    spread_unused(student.model, tokenizer)
     keep()
     rounds.pool.shutdown(cancel_futures=True)
 
