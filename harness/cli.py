@@ -114,6 +114,7 @@ def cycle(
         done = run_cycle(request, chosen, place)
     ledger = _ledger(runs)
     _print_accuracies(ledger, done)
+    _print_trends(ledger, done)
     _say(f"report: {reports / 'index.html'}")
     if gate:
         _exit_by_gate(ledger, done[-1])
@@ -649,6 +650,21 @@ def _print_accuracies(ledger: Ledger, cycle_ids: Sequence[str]) -> None:
     from harness.store import read
 
     _print_rows(read.summary(ledger, cycle_ids), as_json=False)
+
+
+def _print_trends(ledger: Ledger, cycle_ids: Sequence[str]) -> None:
+    from harness.stages.compare import trends
+
+    rows = [
+        {
+            "over sizes": trend.metric,
+            **{str(size): f"{value:.1%}" for size, value in zip(trend.sizes, trend.values, strict=True)},
+            "n": trend.n,
+            "p (trend)": f"{trend.p_value:.2g}",
+        }
+        for trend in trends(ledger, cycle_ids)
+    ]
+    _print_rows(rows, as_json=False)
 
 
 def _print_rows(rows: Sequence[dict[str, Any]], as_json: bool) -> None:

@@ -13,11 +13,31 @@ from harness.errors import SplitError
 from harness.parse import PARSER_VERSION
 from harness.records import Comparison, Role
 from harness.score import compare
+from harness.score.trend import rising
 from harness.store import Ledger, read, write
 from harness.store.rows import ComparisonRow, ScoreRow
 
 #: what is compared together, and so corrected together (Holm)
 METRICS = ("verdict_accuracy", "exact_accuracy", "location_accuracy")
+
+
+#: what is followed over the sizes of a series: metric -> whether it ought to rise
+TRENDS = {"verdict_accuracy": True, "location_accuracy": True, "miss_rate": False}
+
+
+@dataclass(frozen=True, slots=True)
+class TrendOverSizes:
+    """One figure of the fine-tuned models over the training sizes, on the same test records.
+
+    `informative` records were right at some sizes and wrong at others; `p_value` is one-sided, for an improvement.
+    """
+
+    metric: str
+    sizes: tuple[int, ...]
+    values: tuple[float, ...]
+    n: int
+    informative: int
+    p_value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,3 +140,40 @@ def pair(ledger: Ledger, baseline: tuple[str, Role], candidate: tuple[str, Role]
 def compare_pair(paired: Paired, metrics: Sequence[str] = METRICS) -> list[Comparison]:
     """The comparisons of one pair over the metrics, Holm-corrected together."""
     return compare(paired.baseline, paired.candidate, paired.defective, metrics=metrics, groups=paired.groups)
+
+
+def trends(ledger: Ledger, cycle_ids: Sequence[str]) -> list[TrendOverSizes]:
+    """Do the figures improve from size to size? For a series of cycles on one frozen test split.
+
+    Returns:
+        One trend a metric of TRENDS; none where there are fewer than three sizes, or the cycles share no test records.
+    """
+    cycles = sorted((read.cycle(ledger, cycle_id) for cycle_id in cycle_ids), key=lambda c: c.train_records or 0)
+    if len({cycle.train_records for cycle in cycles}) < 3 or len({cycle.split_id for cycle in cycles}) != 1:
+        return []
+    scored = read.scores_of_cycles(ledger, [c.cycle_id for c in cycles], "finetuned", split="test")
+    by_size = [{score.sample_id: score for score in scored[cycle.cycle_id]} for cycle in cycles]
+    shared = sorted(set.intersection(*(set(scores) for scores in by_size)))
+    bad = {
+        row["sample_id"] for row in read.judged_records(ledger, cycles[-1].cycle_id) if row["verdict"] == "defective"
+    }
+    found = []
+    for metric, ought_to_rise in TRENDS.items():
+        asked = shared if metric == "verdict_accuracy" else [one for one in shared if one in bad]
+        if not asked:
+            continue
+        field = "location_correct" if metric == "location_accuracy" else "verdict_correct"
+        right = [[bool(getattr(scores[one], field)) for scores in by_size] for one in asked]
+        shares = [sum(column) / len(asked) for column in zip(*right, strict=True)]
+        trend = rising(right)
+        found.append(
+            TrendOverSizes(
+                metric=metric,
+                sizes=tuple(cycle.train_records or 0 for cycle in cycles),
+                values=tuple(shares if ought_to_rise else (1 - share for share in shares)),
+                n=trend.n,
+                informative=trend.informative,
+                p_value=trend.p_value,
+            )
+        )
+    return found

@@ -120,8 +120,8 @@ def test_a_picture_too_long(size: tuple[int, int]) -> None:
 
 
 def test_no_crops_at_all(rgb: Image.Image) -> None:
-    with pytest.raises(ValueError, match="num_crops is 0"):
-        Phi3VImageProcessor()(rgb, num_crops=0)
+    with pytest.raises(ValueError, match="num_crops is -1"):
+        Phi3VImageProcessor()(rgb, num_crops=-1)
 
 
 def test_padding_is_white_above_and_below() -> None:
@@ -161,3 +161,14 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     assert again.to_dict() == processor.to_dict()
     assert json.loads((tmp_path / "preprocessor_config.json").read_text("utf-8"))["num_crops"] == 3
     assert torch.equal(again(pictures(1))["pixel_values"], processor(pictures(1))["pixel_values"])
+
+
+@pytest.mark.parametrize("size", [(420, 308), (300, 400)])
+def test_no_crops_leave_the_overview_of_one_crop(size: tuple[int, int]) -> None:
+    picture = Image.effect_noise(size, 60).convert("RGB")
+    processor = Phi3VImageProcessor()
+    alone, beside = processor(picture, num_crops=0), processor(picture, num_crops=1)
+    assert alone["pixel_values"].shape == (1, 1, 3, 336, 336)
+    assert torch.equal(alone["pixel_values"][0, 0], beside["pixel_values"][0, 0])
+    assert alone["image_sizes"].tolist() == [[0, 0]]
+    assert alone["num_img_tokens"].tolist() == [12 * 12 + 1 + 12]
