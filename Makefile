@@ -20,8 +20,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --co
 	touch $@
 
 demo: .venv/installed
-	$(BIN)/python -m harness cycle --model tiny --data 'demo:cubes?n=320&seed=1' --test-cap 60 --grow 50,100,200 \
-		--runs runs --reports reports
+	$(BIN)/python -m harness cycle --model tiny --data 'demo:cubes?n=400&seed=1' --test-data 'demo:cubes?n=200&seed=2' \
+		--grow 50,100,200,400 --runs runs --reports reports
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check .
