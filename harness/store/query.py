@@ -18,7 +18,8 @@ import duckdb
 
 from harness.errors import QueryError
 from harness.store.ledger import Ledger
-from harness.store.schema import TABLES, VIEWS
+from harness.store.tables import TABLES
+from harness.store.views import VIEWS
 
 Format = Literal["table", "csv", "json", "parquet"]
 

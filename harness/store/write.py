@@ -14,7 +14,7 @@ import duckdb
 
 from harness.store.literals import bound
 from harness.store.rows import TABLE_OF
-from harness.store.schema import TABLES
+from harness.store.tables import TABLES
 
 
 def insert(connection: duckdb.DuckDBPyConnection, rows: Sequence[Any]) -> None:

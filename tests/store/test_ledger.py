@@ -14,6 +14,7 @@ import pytest
 from harness.errors import LedgerError
 from harness.store import Ledger, read, schema, write
 from harness.store.rows import ModelRow
+from harness.store.tables import TABLES
 
 NOW = datetime(2026, 1, 1)
 
@@ -32,7 +33,7 @@ def test_a_new_ledger_has_the_storage_version_and_every_table(tmp_path: Path) ->
         tables = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
     assert tags is not None
     assert tags[0]["storage_version"].startswith("v1.5.0")
-    assert tables == {*schema.TABLES, "migrations"}
+    assert tables == {*TABLES, "migrations"}
 
 
 def test_an_exception_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_a_ledger_of_the_first_version_gets_every_later_table(tmp_path: Path, mo
     assert read.rows(ledger, ModelRow) == [_model("m")]
     with ledger.reading() as connection:
         found = connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-    assert {row[0] for row in found} == {*schema.TABLES, "migrations"}
+    assert {row[0] for row in found} == {*TABLES, "migrations"}
 
 
 def test_a_migration_that_fails_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

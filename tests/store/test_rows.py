@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.store import Ledger, read, schema, write
+from harness.store import Ledger, read, write
 from harness.store.rows import TABLE_OF, AnswerRow, TruthRow
+from harness.store.tables import TABLES
 
 TIMES = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1)).map(lambda time: time.replace(fold=0))
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
@@ -20,11 +21,11 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=80)
 
 @pytest.mark.parametrize("kind", list(TABLE_OF), ids=lambda kind: kind.__name__)
 def test_fields_are_columns(kind: type) -> None:
-    assert [field.name for field in dataclasses.fields(kind)] == list(schema.TABLES[TABLE_OF[kind]])
+    assert [field.name for field in dataclasses.fields(kind)] == list(TABLES[TABLE_OF[kind]])
 
 
 def test_every_table_has_a_row_class() -> None:
-    assert set(TABLE_OF.values()) == set(schema.TABLES)
+    assert set(TABLE_OF.values()) == set(TABLES)
 
 
 ANSWERS = st.builds(
