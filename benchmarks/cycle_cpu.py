@@ -1,6 +1,6 @@
 """The tiny demo by stage: what `make demo` runs, in a fresh process each time, on the CPU.
 
-    python benchmarks/cycle_cpu.py [--variant NAME ...] [--model tiny] [--n 320] [--test-cap 60] [--grow 50,100,200]
+    python benchmarks/cycle_cpu.py [--variant NAME ...] [--model tiny] [--n 400] [--tests 200] [--grow 50,100,200,400]
 
 Variants tell what a thing is worth: `whole` (as shipped), `pixels` (no feature cache: every picture goes through the
 tower each time, model.features_gib=0), `again` (the series once more over the ledger that the variant before left: base
@@ -33,9 +33,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variant", nargs="+", choices=sorted(VARIANTS), default=["pixels", "whole", "again"])
     parser.add_argument("--model", default="tiny")
-    parser.add_argument("--n", type=int, default=320)
-    parser.add_argument("--test-cap", type=int, default=60)
-    parser.add_argument("--grow", default="50,100,200")
+    parser.add_argument("--n", type=int, default=400)
+    parser.add_argument("--tests", type=int, default=200)
+    parser.add_argument("--grow", default="50,100,200,400")
     arguments = parser.parse_args()
     rows: list[list[str]] = []
     with tempfile.TemporaryDirectory() as place:
@@ -45,7 +45,7 @@ def main() -> None:
                 shutil.rmtree(runs, ignore_errors=True)
             known = {row.cycle_id for row in read.cycles(Ledger(runs))}
             words = f"""-m harness cycle --model {arguments.model} --data demo:cubes?n={arguments.n}&seed=1
-                --test-cap {arguments.test_cap} --grow {arguments.grow} --recipe tiny
+                --test-data demo:cubes?n={arguments.tests}&seed=2 --grow {arguments.grow} --recipe tiny
                 --runs {runs} --reports {Path(place) / "reports"}""".split()
             wall, cpu = timed([*words, *VARIANTS[variant]])
             rows += [[variant, *cells] for cells in by_cycle(Ledger(runs), known)]
