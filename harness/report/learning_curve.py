@@ -64,7 +64,9 @@ def curve_part(ledger: Ledger, cycle: CycleRow) -> CurvePart | None:
         for metric in dict.fromkeys((*CURVES, *targets))
     }
     rows = pages.learning_curve(ledger, joined)
-    methods = [curve.method or f"no curve: {curve.reason}" for curve in curves.values()]
+    methods = [
+        f"{title}: {curves[metric].method or f'no curve, {curves[metric].reason}'}" for metric, title in CURVES.items()
+    ]
     return CurvePart(
         plots={
             f"curve_{metric}": _plot(metric, title, rows, curves[metric])
@@ -72,7 +74,7 @@ def curve_part(ledger: Ledger, cycle: CycleRow) -> CurvePart | None:
             if any(row["metric"] == metric for row in rows)
         },
         needs=tuple(_need(metric, limit, curves[metric]) for metric, limit in targets.items()),
-        note=methods[0],
+        note=". ".join(methods),
         cycles=", ".join(f"{item.cycle_id} ({item.train_records:,}, seed {item.seed})" for item in found.joined),
         left_out=tuple(f"{item.cycle_id}: {item.why}" for item in found.left_out),
     )
