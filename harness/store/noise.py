@@ -16,10 +16,10 @@ def probabilities(ledger: Ledger, *, model_id: str, condition_id: str, engine_id
     """Record -> P(defective) under one condition and one set of circumstances, asked for alone or with an answer."""
     found = read.table(
         ledger,
-        "SELECT sample_id, p_defective FROM answers WHERE model_id = $1 AND condition_id = $2 AND engine_id = $3 "
+        "SELECT sample_id, p_defective FROM answers WHERE model_id = ? AND condition_id = ? AND engine_id = ? "
         "AND repeat = 0 AND p_defective IS NOT NULL UNION ALL "
-        "SELECT sample_id, p_defective FROM probabilities WHERE model_id = $1 AND condition_id = $2 AND engine_id = $3",
-        [model_id, condition_id, engine_id],
+        "SELECT sample_id, p_defective FROM probabilities WHERE model_id = ? AND condition_id = ? AND engine_id = ?",
+        2 * [model_id, condition_id, engine_id],
     )
     return {row["sample_id"]: row["p_defective"] for row in found}
 

@@ -26,7 +26,7 @@ def test_mcnemar_is_the_binomial_test_of_the_discordant_pairs(fixed: int, broken
     assert regression_p_value(fixed, broken) == pytest.approx(worse, abs=1e-12)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(pairs=st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60), grouped=st.booleans())
 def test_comparison_of_random_answers(pairs: list[tuple[bool, bool]], grouped: bool) -> None:
     before, after = np.array([b for b, _ in pairs], float), np.array([a for _, a in pairs], float)
@@ -43,7 +43,7 @@ def test_comparison_of_random_answers(pairs: list[tuple[bool, bool]], grouped: b
         assert c.detectable == detectable_difference(len(pairs), (c.fixed + c.broken) / len(pairs))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @given(st.integers(0, 60), st.integers(0, 60), st.integers(1, 300))
 def test_wald_agrees_with_statsmodels(fixed: int, broken: int, same: int) -> None:
     """The z interval of the mean paired difference, by statsmodels with the variance over n."""
@@ -58,7 +58,7 @@ def test_wald_agrees_with_statsmodels(fixed: int, broken: int, same: int) -> Non
     assert ours.high == pytest.approx(min(1, differences.mean() + norm.ppf(0.975) * error), abs=1e-6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=20)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
 def test_holm_by_its_definition(p_values: list[float]) -> None:
     """Holm 1979, section 2: the k-th smallest of m times (m - k + 1), made to rise, at most 1."""
