@@ -40,8 +40,8 @@ BLUR, COLOUR_BLUR = 1.3, 5.0
 NOISE, COLOUR_NOISE, DISPLACEMENT = 12.0, 5.0, 0.25
 #: the largest difference of scale and the largest shift, as shares of the side, that still count as the same picture
 REACH = 0.05
-#: the largest gain between two exposures of the same picture
-GAIN = 1.25
+#: the largest gain between two exposures of the same picture, and the largest offset in values of 0..255
+GAIN, OFFSET = 1.25, 64.0
 #: values this near 0 or 255 may have been clipped
 CLIPPED = 4.0
 #: pixels along the shorter side; what is smaller is never called a lookalike, only equal
@@ -234,7 +234,7 @@ def _line(x: Plane, y: Plane) -> tuple[float, float]:
     spread = float(x.var())
     gain = float(((x - x.mean()) * (y - y.mean())).mean()) / spread if spread > 1e-3 else 1.0
     gain = min(max(gain, 1 / GAIN), GAIN)
-    return gain, float(y.mean()) - gain * float(x.mean())
+    return gain, min(max(float(y.mean()) - gain * float(x.mean()), -OFFSET), OFFSET)
 
 
 def _quartered(plane: Plane) -> Plane:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.audit.difference import aligned_difference
-from harness.audit.shortlist import shortlist, thumbnail
+from harness.audit.shortlist import DISTANCE_WITHIN, shortlist, thumbnail
 
 #: pictures from which on processes are worth their start
 POOL = 600
@@ -74,7 +74,7 @@ def find_lookalikes(pictures: Mapping[str, Picture], tests: Collection[str]) -> 
         thumbnails = np.stack(list(spread(thumbnail, paths)))
         candidates = shortlist(thumbnails, hashes, inside, outside, nearest=NEAREST)
         for side in (inside, outside):
-            candidates += shortlist(thumbnails, hashes, side, side, nearest=NEAREST_WITHIN)
+            candidates += shortlist(thumbnails, hashes, side, side, nearest=NEAREST_WITHIN, limit=DISTANCE_WITHIN)
         shares = list(spread(_difference, [(paths[pair.one], paths[pair.other]) for pair in candidates]))
     near = [
         NearPair(names[pair.one], names[pair.other], pair.hamming, share)
