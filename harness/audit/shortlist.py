@@ -35,7 +35,7 @@ DISTANCE, DISTANCE_WITHIN = 0.25, 0.2
 #: cells of a thumbnail in brightness; colour has half as many each way
 COLUMNS, ROWS = 32, 24
 #: cells; the blur of a thumbnail, and points a cell each way at which it is blurred
-BLUR, FINE = 1.0, 4
+BLUR, FINE = 1.0, 3
 #: outer cells of brightness that do not count (half as many of colour), because a shift fills them anew
 RING = 2
 #: grey values; root mean square below which a thumbnail is not stretched
@@ -67,7 +67,7 @@ def thumbnail(path: Path) -> Thumbnails:
     from harness.audit.difference import read_picture
 
     size = COLUMNS * FINE, ROWS * FINE
-    small = read_picture(path, 1344).convert("YCbCr").resize(size, Image.Resampling.BOX)
+    small = read_picture(path, 1344).resize(size, Image.Resampling.BOX).convert("YCbCr")
     sigma = BLUR * FINE
     fine = gaussian_filter(np.asarray(small, dtype=np.float32), (sigma, sigma, 0), mode="nearest", truncate=3)
     cells = fine.reshape(ROWS, FINE, COLUMNS, FINE, 3).mean(axis=(1, 3))
