@@ -8,7 +8,7 @@ two thumbnails: the share of the one that no small shift or rescaling, gain or o
 projection and so one matrix product for all pairs. Thumbnails are blurred before they are sampled, so that a shift of
 5 pixels stays linear, and the floor keeps a picture of little contrast from being all edge and noise.
 
-Measured on 23 kinds of copies (re-encoded, shifted by up to 5 pixels, cropped, rescaled, a little brighter): all 1012 of
+Measured on 23 kinds of copies (re-encoded, shifted by up to 5 pixels, cropped, rescaled, a bit brighter): all 1012 of
 44 drawn trays lie below 0.2; of 1242 of 54 windows of circuit boards 9 lie beyond the limit, half-size copies of two
 windows that are all but blank. Of the pairs of 600 drawn trays 0.006 % lie below it, of 1400 windows 0.06 %. Cost: 3 kB
 and 4 ms a picture, and 50 million pairs a matrix product of 0.5 TFLOP.
