@@ -1,6 +1,8 @@
 # Two commands: `make demo` shows the product, `make test` proves it. Both make .venv first and need nothing else.
 PYTHON ?= python3
 BIN := .venv/bin
+# One process a core, one thread each: on small tensors two processes do twice what two threads do.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
 .PHONY: demo test test-all lint clean
@@ -29,11 +31,11 @@ lint: .venv/installed-dev
 	$(BIN)/mypy
 
 test: lint
-	$(BIN)/python -m pytest -m 'not slow and not gpu'
+	$(TESTS) -m 'not slow and not gpu'
 	@echo 'left out: tests marked slow (make test-all) and gpu (they need a CUDA device)'
 
 test-all: lint
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis *.egg-info build dist

@@ -19,6 +19,7 @@ from harness.records import Grid, Vocabulary
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|(?<=。)|\n+")
 _ITEM = "\ue000"  # a private-use character; one that an answer holds is dropped first
+_LONGEST = 20_000  # characters of an answer that is looked at
 _AND = r"(?:\s|[,;/&、]|\band\b|と|及び|および)"
 _RUN = re.compile(rf"{_ITEM}(?:{_AND}{{0,8}}{_ITEM})+")
 # A stretch with an item, said again behind a comma or an "and". The bounds keep the search linear in the text.
@@ -61,14 +62,17 @@ def learn_forms(answers: Iterable[str], vocabulary: Vocabulary, grid: Grid) -> A
 
 
 def in_style(text: str, forms: AnswerForms) -> bool:
-    """Whether every sentence of the answer has a form of the training answers; an empty answer has none."""
+    """Whether every sentence of the answer has a form of the training answers.
+
+    An empty answer has none, and so has one of over 20,000 characters: no training answer is that long.
+    """
     return styles([text], forms)[0]
 
 
 def styles(texts: Iterable[str], forms: AnswerForms) -> list[bool]:
     """in_style of each text."""
     pattern = _mask(forms.masked)
-    found = [_forms(text, pattern) for text in texts]
+    found = [_forms(text, pattern) if len(text) <= _LONGEST else [] for text in texts]
     return [bool(sentences) and all(form in forms.forms for form in sentences) for sentences in found]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from datetime import datetime
 from pathlib import Path
 
@@ -56,16 +55,18 @@ def test_reading_nothing_tells_what_to_do(tmp_path: Path) -> None:
 
 
 HOLD = """
-import duckdb, sys, time
+import duckdb, sys
 connection = duckdb.connect(sys.argv[1])
 print("held", flush=True)
-time.sleep(float(sys.argv[2]))
+sys.stdin.read()
 connection.close()
 """
 
 
-def _hold(path: Path, seconds: float) -> subprocess.Popen[str]:
-    child = subprocess.Popen([sys.executable, "-c", HOLD, str(path), str(seconds)], stdout=subprocess.PIPE, text=True)
+def _hold(path: Path) -> subprocess.Popen[str]:
+    """A process that holds the ledger's file until its input is closed."""
+    command = [sys.executable, "-c", HOLD, str(path)]
+    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stdout.readline() == "held\n"
     return child
@@ -73,17 +74,21 @@ def _hold(path: Path, seconds: float) -> subprocess.Popen[str]:
 
 def test_a_lock_is_waited_for_and_told(tmp_path: Path) -> None:
     told: list[str] = []
-    ledger = Ledger(tmp_path, tell=told.append)
+
+    def tell(line: str) -> None:
+        told.append(line)
+        child.stdin.close()  # only now can the lock be had
+
+    ledger = Ledger(tmp_path, tell=tell)
     with ledger.writing():
         pass
-    child = _hold(ledger.path, 1.0)
-    began = time.monotonic()
+    child = _hold(ledger.path)
+    assert child.stdin is not None
     with ledger.writing() as connection:
         write.insert(connection, [_model("m")])
-    assert time.monotonic() - began > 0.3
     assert len(told) == 1
     assert "waiting for the ledger" in told[0]
-    child.communicate(timeout=10)
+    assert child.wait(timeout=60) == 0
     assert [row.model_id for row in read.rows(ledger, ModelRow)] == ["m"]
 
 
@@ -91,7 +96,7 @@ def test_a_lock_that_stays_is_an_error(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, patience=0.2, tell=lambda _: None)
     with ledger.writing():
         pass
-    child = _hold(ledger.path, 30)
+    child = _hold(ledger.path)
     try:
         with pytest.raises(LedgerError, match="stayed locked"), ledger.reading():
             pass
