@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.record import record
 from harness.parse import parse_answer
 from harness.records import Grid, Vocabulary
-from harness.score.style import in_style, learn_forms
 
 MEGABYTE = 1_000_000
 GRID = Grid(columns=tuple("123456789"), rows=("U", "C", "D"))
@@ -48,17 +47,15 @@ HOSTILE = (
 
 def main() -> None:
     """Measure both."""
-    forms = learn_forms(COMMON, VOCABULARY, GRID)
     rows: list[list[object]] = []
     for text in COMMON:
         seconds = _least(lambda text=text: [parse_answer(text, VOCABULARY, GRID) for _ in range(200)]) / 200
-        rows.append([repr(text[:40]), len(text.encode()), f"{1000 * seconds:.2f} ms", "", ""])
+        rows.append([repr(text[:40]), len(text.encode()), f"{1000 * seconds:.2f} ms", ""])
     for piece in HOSTILE:
         text = piece * (MEGABYTE // len(piece.encode()))
         read = _least(lambda text=text: parse_answer(text, VOCABULARY, GRID))
-        style = _least(lambda text=text: in_style(text, forms))
-        rows.append([f"{piece!r} repeated", MEGABYTE, f"{read:.2f} s", f"{style:.2f} s", "yes" if read < 1 else "no"])
-    columns = ["text", "bytes", "parse_answer", "in_style", "parsed under 1 s"]
+        rows.append([f"{piece!r} repeated", MEGABYTE, f"{read:.2f} s", "yes" if read < 1 else "no"])
+    columns = ["text", "bytes", "parse_answer", "parsed under 1 s"]
     record("Reading answers", columns, rows, packages=["numpy"])
 
 

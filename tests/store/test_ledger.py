@@ -84,11 +84,11 @@ def test_a_lock_is_waited_for_and_told(tmp_path: Path) -> None:
         pass
     child = _hold(ledger.path)
     assert child.stdin is not None
-    with ledger.writing() as connection:
+    with child, ledger.writing() as connection:
         write.insert(connection, [_model("m")])
     assert len(told) == 1
     assert "waiting for the ledger" in told[0]
-    assert child.wait(timeout=60) == 0
+    assert child.returncode == 0
     assert [row.model_id for row in read.rows(ledger, ModelRow)] == ["m"]
 
 
