@@ -79,7 +79,8 @@ class TrainConfig(_Section):
     weight_decay: float = Field(default=0.01, ge=0)
     max_grad_norm: float = Field(default=1.0, gt=0)
     shuffle: bool = True
-    gradient_checkpointing: bool = True
+    packing: bool = False
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
     evaluate_every: Literal["epoch"] | Annotated[int, Field(ge=1)] = "epoch"
     best_by: Literal["eval_loss", "last"] = "eval_loss"
     tracker: Literal["wandb", "mlflow", "trackio", "tensorboard"] | None = None

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any
 from harness.answer.condition import Condition, Decoding
 from harness.answer.prefix import CachedPrompts, cached_prompts
 from harness.answer.verdict import VerdictOpenings, defective_probabilities
-from harness.errors import ConfigError, DataError, ModelError
+from harness.errors import ConfigError, ModelError
 from harness.records import FinishReason, RawAnswer, Sample
-from harness.vlm.batch import prompt_batch, to_device
+from harness.vlm.batch import prompt_batch, prompt_size, to_device
 from harness.vlm.features import picture_features
 from harness.vlm.prompt import prompt_digest
 
@@ -112,7 +112,7 @@ def answer_batches(
             hint="the conditions answered here have the canonical prompt and clean pictures",
         )
     vlm.model.eval()
-    ordered = sorted(samples, key=_length, reverse=True)
+    ordered = sorted(samples, key=prompt_size, reverse=True)
     done = 0
     while done < len(ordered):
         batch = ordered[done : done + batch_size]
@@ -135,21 +135,6 @@ def answer_batches(
         if on_batch is not None:
             on_batch(answers)
         yield answers
-
-
-def _length(sample: Sample) -> tuple[int, int, str]:
-    """Sorts by length without preprocessing: a picture's tokens grow with its area, a question's with its text."""
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(sample.image_path) as picture:
-            area = picture.width * picture.height
-    except (OSError, UnidentifiedImageError) as error:
-        raise DataError(
-            f"the picture of record {sample.sample_id} cannot be read: {sample.image_path} ({error})",
-            hint="the pool was changed from outside: add the source again with harness cycle --data SRC",
-        ) from error
-    return area, len(sample.question), sample.sample_id
 
 
 def _answer(

@@ -21,7 +21,9 @@ from harness.store.rows import ScoreRow
 #: parts of the configuration that decide what a model learns and says
 SETTINGS = ("lora", "train", "answer.max_new_tokens", "model.dtype", "data.pool")
 #: of these, what changes speed, memory or logging alone
-IMMATERIAL = frozenset({"train.eval_batch_size", "train.gradient_checkpointing", "train.tracker", "train.workers"})
+IMMATERIAL = frozenset(
+    {"train.eval_batch_size", "train.gradient_checkpointing", "train.packing", "train.tracker", "train.workers"}
+)
 
 
 @dataclass(frozen=True, slots=True)

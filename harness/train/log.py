@@ -56,9 +56,13 @@ class TrainingLog:
         self.path = folder / TRAINING_LOG
         self._on_log = on_log
         self.say = say
-        self._rows = [row for row in _read(self.path) if row.step <= after_step]
+        self.rewind(after_step)
         self._before = self._rows[-1].seconds if self._rows else 0.0
         self._start = time.monotonic()
+
+    def rewind(self, step: int) -> None:
+        """Forget the rows behind a step; the clock goes on."""
+        self._rows = [row for row in _read(self.path) if row.step <= step]
         part = self.path.with_suffix(".part")
         part.write_text("".join(_line(row) for row in self._rows), "utf-8")
         part.replace(self.path)

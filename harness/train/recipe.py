@@ -28,7 +28,9 @@ class TrainRecipe:
     """How an adapter is trained.
 
     `lora_targets` is a name set or a list of module names (train/lora.py). `batch_size` counts records per device;
-    an optimizer step takes batch_size x accumulation records per device. `warmup_ratio` is a share of all steps;
+    an optimizer step takes batch_size x accumulation records per device. `packing` lays a step's records in one row
+    without padding, where the model can; `gradient_checkpointing` "auto" computes activations again only where one
+    record's do not fit the memory (train/passes.py). `warmup_ratio` is a share of all steps;
     the schedule "constant" ignores it. `evaluate_every` and `save_every` are "epoch" or optimizer steps; `save_every`
     None saves where it evaluates. `best_by` "eval_loss" keeps the checkpoint of the lowest validation loss, "last" the
     last. `log_every` None logs ten times an epoch. `tracker` is a tracker's name or None; `precision` "auto" follows
@@ -49,7 +51,8 @@ class TrainRecipe:
     weight_decay: float = 0.01
     max_grad_norm: float = 1.0
     shuffle: bool = True
-    gradient_checkpointing: bool = True
+    packing: bool = False
+    gradient_checkpointing: bool | Literal["auto"] = "auto"
     evaluate_every: Literal["epoch"] | int = "epoch"
     save_every: Literal["epoch"] | int | None = None
     best_by: Literal["eval_loss", "last"] = "eval_loss"

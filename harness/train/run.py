@@ -23,14 +23,16 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import ConfigError, DataError, ModelError
 from harness.records import Sample
-from harness.train.checkpoints import CHECKPOINTS, open_run, run_identity, step_of
+from harness.train.checkpoints import CHECKPOINTS, last_whole, open_run, run_identity, step_of
 from harness.train.collate import InspectionCollator, takes_answers_alone
 from harness.train.log import TrainingLog, TrainingRow
 from harness.train.lora import TrainableShare, lora_targets, trainable_share
+from harness.train.passes import Passes, passes_that_fit, recomputing, smaller_passes
 from harness.train.recipe import TrainRecipe
 from harness.vlm.adapters import TRAINED, attach_adapter, detach_adapters
 from harness.vlm.features import prepare_features
 from harness.vlm.identity import adapter_hash
+from harness.vlm.packing import packed_attention, takes_packed
 
 if TYPE_CHECKING:
     from harness.vlm.load import Vlm
@@ -127,7 +129,21 @@ def train_adapter(
         if prepare_features(vlm, (*train, *validation)):
             collator.features = vlm.features
         collator.answers_alone = takes_answers_alone(vlm)
-        state = _fit(vlm, train, validation, recipe, folder, seed, collator, log, checkpoint)
+        collator.attention = _row_attention(vlm, recipe, say)
+        passes = passes_that_fit(vlm, collator, train, recipe, say)
+        while True:
+            try:
+                state = _fit(vlm, train, validation, recipe, folder, seed, collator, log, checkpoint, passes)
+                break
+            except torch.OutOfMemoryError as error:
+                passes = smaller_passes(vlm, passes, recipe, error)
+            # Behind the handler, where the error and the tensors that its traceback holds are gone.
+            checkpoint = last_whole(folder)
+            reached = step_of(checkpoint) if checkpoint else 0
+            say(f"out of memory: going on at step {reached} with {passes}")
+            log.rewind(reached)
+            set_seed(seed)
+            _attach(vlm, recipe, targets)
         peak = torch.cuda.max_memory_allocated(vlm.device) / 2**30 if vlm.device.type == "cuda" else None
         return TrainResult(
             adapter=folder / ADAPTER,
@@ -144,8 +160,6 @@ def train_adapter(
             resumed_from=step_of(checkpoint) if checkpoint else None,
         )
     finally:
-        if recipe.gradient_checkpointing:
-            _keep_activations(vlm.base)
         vlm.base.config.use_cache = use_cache
         detach_adapters(vlm)
         vlm.model.eval()
@@ -185,23 +199,16 @@ def _fit(
     collator: InspectionCollator,
     log: TrainingLog,
     checkpoint: Path | None,
+    passes: Passes,
 ) -> Any:
     """Run the Trainer and save the adapter; gives the trainer's last state."""
-    import torch
-
     from harness.train.trainer import RunCallback, build_trainer
 
     callback = RunCallback(log, evaluates=bool(validation), bar=sys.stderr.isatty())
-    if recipe.gradient_checkpointing:
-        _checkpoint_activations(vlm.base)
     try:
-        trainer = build_trainer(vlm, train, validation, recipe, folder, seed, collator, callback)
-        trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
-    except torch.OutOfMemoryError as error:
-        raise ModelError(
-            f"training does not fit the memory of {vlm.device} (batch_size {recipe.batch_size})",
-            hint="--set train.batch_size=1 --set train.gradient_checkpointing=true, and more train.accumulation",
-        ) from error
+        trainer = build_trainer(vlm, train, validation, recipe, folder, seed, collator, callback, passes)
+        with recomputing(vlm.base, passes.checkpointing):
+            trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
     finally:
         callback.close()
     if recipe.best_by == "eval_loss" and validation:
@@ -212,24 +219,14 @@ def _fit(
     return trainer.state
 
 
-def _checkpoint_activations(model: Any) -> None:
-    """Trade time for memory: activations are computed again in the backward pass.
-
-    Non-reentrant, because the reentrant kind drops the gradients of parts whose inputs need none, without a word.
-    transformers 5.24 renamed this; Trainer's own argument would warn there, and its new name is unknown to 5.17.
-    """
-    settings = {"use_reentrant": False}
-    if hasattr(model, "activation_checkpointing_enable"):
-        model.activation_checkpointing_enable(activation_checkpointing_kwargs=settings)
-    else:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=settings)
-
-
-def _keep_activations(model: Any) -> None:
-    if hasattr(model, "activation_checkpointing_disable"):
-        model.activation_checkpointing_disable()
-    else:
-        model.gradient_checkpointing_disable()
+def _row_attention(vlm: Vlm, recipe: TrainRecipe, say: Callable[[str], None]) -> str | None:
+    """The attention of packed rows; None where rows are padded."""
+    if not recipe.packing:
+        return None
+    if not takes_packed(vlm):
+        say(f"{type(vlm.base).__name__} takes no packed rows: rows are padded")
+        return None
+    return packed_attention(vlm)
 
 
 def _check_tracker(tracker: str | None) -> None:

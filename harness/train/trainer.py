@@ -6,6 +6,7 @@ Imports transformers at once: only run.py imports this module, when a run starts
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,14 +21,44 @@ from harness.records import Sample
 from harness.train.checkpoints import CHECKPOINTS, seal
 from harness.train.collate import InspectionCollator
 from harness.train.log import TrainingLog, in_words
+from harness.train.passes import Passes, computes_in, first_passes
 from harness.train.recipe import TrainRecipe
+from harness.vlm.packing import running
 
 if TYPE_CHECKING:
     from harness.vlm.load import Vlm
 
 
 class AdapterTrainer(Trainer):  # type: ignore[misc, unused-ignore]
-    """A Trainer whose checkpoints hold the adapter alone."""
+    """A Trainer whose checkpoints hold the adapter alone, and which evaluates padded rows where it trains packed ones.
+
+    Args:
+        attention: of packed rows; None where rows are padded.
+        eval_collator: builds padded batches.
+    """
+
+    data_collator: Any
+
+    def __init__(self, *, attention: str | None, eval_collator: InspectionCollator, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.attention = attention
+        self.eval_collator = eval_collator
+
+    def training_step(self, model: Any, *args: Any, **settings: Any) -> Any:
+        """Forward and backward of one pass."""
+        if self.attention is None:
+            return super().training_step(model, *args, **settings)
+        with running(self.accelerator.unwrap_model(model), self.attention):
+            return super().training_step(model, *args, **settings)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
+        """A mean over padded batches counts records; one over packed rows would count rows."""
+        train_collator = self.data_collator
+        self.data_collator = self.eval_collator
+        try:
+            return super().get_eval_dataloader(eval_dataset)
+        finally:
+            self.data_collator = train_collator
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         # Trainer's own would ask the Hub, at every checkpoint, whether the base's vocabulary was changed.
@@ -102,9 +133,11 @@ def build_trainer(
     seed: int,
     collator: InspectionCollator,
     callback: RunCallback,
+    passes: Passes,
 ) -> AdapterTrainer:
     """Translate the recipe into Trainer's arguments."""
-    half = vlm.dtype if recipe.precision == "auto" else {"bf16": torch.bfloat16, "fp32": None}[recipe.precision]
+    half = computes_in(vlm, recipe)
+    halved = passes.records < first_passes(recipe).records
     if recipe.workers:
         # The parent's tokenizer has run already; its threads would not survive the fork into the loader's processes.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -117,9 +150,12 @@ def build_trainer(
         output_dir=str((folder / CHECKPOINTS).absolute()),
         run_name=str(folder),
         num_train_epochs=recipe.epochs,
-        per_device_train_batch_size=recipe.batch_size,
-        per_device_eval_batch_size=recipe.eval_batch_size,
-        gradient_accumulation_steps=recipe.accumulation,
+        per_device_train_batch_size=passes.records,
+        # Without gradients a pass takes less than half of the memory.
+        per_device_eval_batch_size=min(recipe.eval_batch_size, 2 * passes.records)
+        if halved
+        else recipe.eval_batch_size,
+        gradient_accumulation_steps=passes.a_step,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.schedule,
         # Below 1 it is a share of all steps; 1 itself would mean one step.
@@ -153,7 +189,11 @@ def build_trainer(
     # Several GPUs in one process would mean DataParallel, which splits a picture's tiles from its prompt; several GPUs
     # are used through `accelerate launch`, one process each.
     args._n_gpu = min(args.n_gpu, 1)
+    padded = copy.copy(collator)
+    padded.attention = None
     trainer = AdapterTrainer(
+        attention=collator.attention,
+        eval_collator=padded,
         model=vlm.model,
         args=args,
         data_collator=collator,

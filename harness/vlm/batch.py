@@ -35,11 +35,8 @@ def open_picture(sample: Sample) -> Image:
     try:
         with Image.open(sample.image_path) as picture:
             return picture.convert("RGB")
-    except (FileNotFoundError, UnidentifiedImageError, OSError) as error:
-        raise DataError(
-            f"the picture of record {sample.sample_id} cannot be read: {sample.image_path} ({error})",
-            hint="the pool was changed from outside: add the source again with harness cycle --data SRC",
-        ) from error
+    except (OSError, UnidentifiedImageError) as error:
+        raise picture_unread(sample, error) from error
 
 
 def prompt_batch(
@@ -91,6 +88,29 @@ def prompt_batch(
     except ValueError as error:
         raise picture_refused(error, samples) from error
     return dict(inputs)
+
+
+def prompt_size(sample: Sample) -> tuple[int, int, str]:
+    """Sorts by length without preprocessing: a picture's tokens grow with its area, a question's with its text.
+
+    Raises:
+        DataError: the picture cannot be read.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(sample.image_path) as picture:
+            return picture.width * picture.height, len(sample.question), sample.sample_id
+    except (OSError, UnidentifiedImageError) as error:
+        raise picture_unread(sample, error) from error
+
+
+def picture_unread(sample: Sample, error: Exception) -> DataError:
+    """What to raise where a picture of the pool cannot be opened."""
+    return DataError(
+        f"the picture of record {sample.sample_id} cannot be read: {sample.image_path} ({error})",
+        hint="the pool was changed from outside: add the source again with harness cycle --data SRC",
+    )
 
 
 def picture_refused(error: ValueError, samples: Sequence[Sample]) -> DataError:
