@@ -2,7 +2,7 @@
 
 Enters: a Vlm. Leaves: the same Vlm, whose layers hold adapters that are switched by name.
 Cost: an adapter that is switched off costs nothing; one that is on adds two thin products to each adapted layer.
-Adapter weights stay in fp32 whatever the base's dtype, in training and in answering alike.
+Adapter weights stay in fp32 whatever the base's dtype; half-precision layers round them to compute (lean_lora.py).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from harness.errors import ModelError
 from harness.records import Sample
 from harness.vlm.batch import prompt_batch, to_device
 from harness.vlm.features import picture_features
+from harness.vlm.lean_lora import make_lean
 
 if TYPE_CHECKING:
     from peft import LoraConfig
@@ -48,6 +49,7 @@ def attach_adapter(vlm: Vlm, config: LoraConfig) -> None:
         raise ModelError(
             f"the adapter does not fit {vlm.model_ref}: {error}", hint="--set lora.targets=decoder"
         ) from error
+    make_lean(vlm.model)
     vlm.model.eval()
 
 
@@ -91,6 +93,7 @@ def load_adapter(vlm: Vlm, folder: Path, name: str = TRAINED) -> None:
             f"the adapter {folder} does not fit {vlm.model_ref}: {str(error).strip().splitlines()[0]}",
             hint="an adapter fits the base model that it was trained on; its adapter_config.json names it",
         ) from error
+    make_lean(vlm.model)
     vlm.model.eval()
 
 
