@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from harness.answer.condition import Condition, Decoding
-from harness.answer.prefix import CachedPrompts, cached_prompts
+from harness.answer.decode import decode, decodes
+from harness.answer.prefix import CachedPrompts, cached_prompts, read_prompts
 from harness.answer.verdict import VerdictOpenings, defective_probabilities
 from harness.errors import ConfigError, ModelError
 from harness.records import FinishReason, RawAnswer, Sample
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from harness.vlm.load import Vlm
 
 #: Goes up whenever the same model may answer the same question otherwise; stored answers are then not reused.
-ANSWER_VERSION: int = 1
+ANSWER_VERSION: int = 2
 
 logger = logging.getLogger(__name__)
 
@@ -148,11 +149,7 @@ def _answer(
     start = time.perf_counter()
     features = picture_features(vlm, batch) if condition.noise == "clean" else None
     inputs = prompt_batch(vlm.processor, batch, padding_side="left", features=features)
-    texts, prompts = _generate(vlm, inputs, batch, condition.decoding, repeat)
-    p_defective: list[float | None] = [None] * len(batch)
-    if openings is not None:
-        questions = [sample.question for sample in batch]
-        p_defective = [*defective_probabilities(vlm, inputs, questions, openings, prompts)]
+    texts, p_defective = _texts_and_verdicts(vlm, inputs, batch, condition.decoding, repeat, openings)
     prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
     seconds = (time.perf_counter() - start) / len(batch)
     now = datetime.now(UTC).replace(tzinfo=None)
@@ -174,13 +171,65 @@ def _answer(
     ]
 
 
+def _texts_and_verdicts(
+    vlm: Vlm,
+    inputs: Mapping[str, Any],
+    batch: Sequence[Sample],
+    decoding: Decoding,
+    repeat: int,
+    openings: VerdictOpenings | None,
+) -> tuple[list[_Text], list[float | None]]:
+    """The answers and P(defective), of prompts that are read once where the model allows it."""
+
+    def verdicts(prompts: CachedPrompts | None) -> list[float | None]:
+        if openings is None:
+            return [None] * len(batch)
+        return [*defective_probabilities(vlm, inputs, [sample.question for sample in batch], openings, prompts)]
+
+    device_inputs = to_device(inputs, device=vlm.device, dtype=vlm.dtype)
+    processors = _processors(decoding, batch, repeat)
+    prompts = read_prompts(vlm, device_inputs, answered=decoding.max_new_tokens) if decodes(vlm) else None
+    if prompts is not None:
+        p_defective = verdicts(prompts)  # first: the answers use the cache up
+        rows = decode(vlm, prompts, decoding.max_new_tokens, _chooser(processors))
+    else:
+        rows, prompts = _generate(vlm, device_inputs, decoding, processors)
+        p_defective = verdicts(prompts)
+    return [_read(vlm, row) for row in rows], p_defective
+
+
+def _processors(decoding: Decoding, batch: Sequence[Sample], repeat: int) -> list[Any]:
+    """What turns logits into those whose largest is the next token; nothing where the answer is greedy."""
+    from transformers import TemperatureLogitsWarper, TopPLogitsWarper
+
+    if not decoding.do_sample:
+        return []
+    assert decoding.temperature is not None
+    assert decoding.seed is not None
+    nucleus = [] if decoding.top_p is None else [TopPLogitsWarper(decoding.top_p)]
+    seeds = [_row_seed(decoding.seed, sample.sample_id, repeat) for sample in batch]
+    return [TemperatureLogitsWarper(decoding.temperature), *nucleus, _GumbelNoise(seeds)]
+
+
+def _chooser(processors: Sequence[Any]) -> Callable[[torch.Tensor], torch.Tensor] | None:
+    if not processors:
+        return None
+
+    def choose(logits: torch.Tensor) -> torch.Tensor:
+        for process in processors:
+            logits = process(None, logits)
+        return logits.argmax(-1)
+
+    return choose
+
+
 def _generate(
-    vlm: Vlm, inputs: Mapping[str, Any], batch: Sequence[Sample], decoding: Decoding, repeat: int
-) -> tuple[list[_Text], CachedPrompts | None]:
-    """The answers, and what they leave for other continuations of the same prompts."""
+    vlm: Vlm, inputs: Mapping[str, Any], decoding: Decoding, processors: Sequence[Any]
+) -> tuple[list[list[int]], CachedPrompts | None]:
+    """The answers by transformers' own loop, and what they leave for other continuations of the same prompts."""
     import torch
     import transformers
-    from transformers import LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
+    from transformers import LogitsProcessorList
 
     config_class: Any = transformers.GenerationConfig
     config = config_class(
@@ -191,20 +240,11 @@ def _generate(
         pad_token_id=vlm.pad_token_id,
         return_dict_in_generate=True,
     )
-    processors = LogitsProcessorList()
-    if decoding.do_sample:
-        assert decoding.temperature is not None
-        assert decoding.seed is not None
-        processors.append(TemperatureLogitsWarper(decoding.temperature))
-        if decoding.top_p is not None:
-            processors.append(TopPLogitsWarper(decoding.top_p))
-        processors.append(_GumbelNoise([_row_seed(decoding.seed, s.sample_id, repeat) for s in batch]))
-    device_inputs = to_device(inputs, device=vlm.device, dtype=vlm.dtype)
     with torch.no_grad(), _only_this_config(vlm.base, config):
-        output = vlm.base.generate(**device_inputs, generation_config=config, logits_processor=processors)
+        output = vlm.base.generate(**inputs, generation_config=config, logits_processor=LogitsProcessorList(processors))
     width = inputs["input_ids"].shape[1]
-    prompts = cached_prompts(vlm, device_inputs, output, answered=decoding.max_new_tokens)
-    return [_read(vlm, row) for row in output.sequences[:, width:].tolist()], prompts
+    prompts = cached_prompts(vlm, inputs, output, answered=decoding.max_new_tokens)
+    return output.sequences[:, width:].tolist(), prompts
 
 
 def _read(vlm: Vlm, row: list[int]) -> _Text:

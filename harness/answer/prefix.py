@@ -1,7 +1,8 @@
 """The keys and values of a batch's prompts, computed once: the answer and both verdict openings continue from them.
 
-Enters: the cache that generate() leaves behind, prompt and answer. Leaves: logits of other continuations of the same
-prompts. The last token of the prompts is computed again with each continuation, since generate() keeps no logits.
+Enters: the prompts, or the cache that generate() leaves behind, prompt and answer. Leaves: logits of other
+continuations of the same prompts. The last token of the prompts is computed again with each continuation, since
+generate() keeps no logits.
 Cost: none beyond the memory that the answer took; logits agree with those of a whole pass up to rounding.
 Only for models whose cache can be cut back and whose positions count the tokens; others compute the prompt again.
 """
@@ -47,8 +48,8 @@ class CachedPrompts:
         ids = ids.to(self.last.device)
         ids[:, 0] = self.last
         whole = torch.cat([self.mask[:, :-1], mask.to(self.mask.device)], dim=1)
-        given = _parameters(vlm)
-        settings: dict[str, Any] = {_cache_name(given): self.cache, "use_cache": True}
+        given = parameters(vlm)
+        settings: dict[str, Any] = {cache_name(given): self.cache, "use_cache": True}
         if "position_ids" in given:
             settings["position_ids"] = (whole.cumsum(-1) - 1).clamp(min=0)[:, -longest:]
         try:
@@ -57,6 +58,23 @@ class CachedPrompts:
         finally:
             _cut(self.cache, self.mask.shape[1] - 1)
         return logits
+
+
+def read_prompts(vlm: Vlm, inputs: Mapping[str, Any], *, answered: int) -> CachedPrompts | None:
+    """Compute the keys and values of prompts; None where this model's cannot serve answers and openings alike.
+
+    Args:
+        inputs: a batch padded on the left, on the device, for a model that takes `logits_to_keep`.
+        answered: tokens that the answers may have.
+    """
+    import torch
+
+    room = _room(vlm, inputs["input_ids"].shape[1])
+    if room is not None and answered > room:
+        return None
+    with torch.no_grad():
+        output = vlm.base(**inputs, use_cache=True, logits_to_keep=1)
+    return cached_prompts(vlm, inputs, output, answered=answered)
 
 
 def cached_prompts(vlm: Vlm, inputs: Mapping[str, Any], output: Any, *, answered: int) -> CachedPrompts | None:
@@ -91,7 +109,7 @@ def _can_share(vlm: Vlm, cache: Any) -> bool:
     # Multi-dimensional positions (Qwen2-VL's) do not count the tokens of a picture one by one.
     if "mrope_section" in (getattr(text, "rope_parameters", None) or {}):
         return False
-    return _cache_name(_parameters(vlm)) != ""
+    return cache_name(parameters(vlm)) != ""
 
 
 def _room(vlm: Vlm, width: int) -> int | None:
@@ -102,11 +120,12 @@ def _room(vlm: Vlm, width: int) -> int | None:
     return int(text.original_max_position_embeddings) - width
 
 
-def _parameters(vlm: Vlm) -> frozenset[str]:
+def parameters(vlm: Vlm) -> frozenset[str]:
+    """What the model's forward pass takes."""
     return frozenset(inspect.signature(vlm.base.forward).parameters)
 
 
-def _cache_name(parameters: frozenset[str]) -> str:
+def cache_name(parameters: frozenset[str]) -> str:
     """What forward calls the cache: "cache" from transformers 5.24 on, before that "past_key_values"; "" is neither."""
     return next((name for name in ("cache", "past_key_values") if name in parameters), "")
 

@@ -239,7 +239,7 @@ def test_requests_that_cannot_be_met(idefics3: Vlm, samples: list[Sample], tmp_p
 def test_the_fingerprint_holds_what_answers_depend_on(idefics3: Vlm, llava: Vlm) -> None:
     decoding = GREEDY.decoding
     found = engine_fingerprint(idefics3, decoding, OPENINGS)
-    assert found["answer_version"] == ANSWER_VERSION == 1
+    assert found["answer_version"] == ANSWER_VERSION == 2
     assert found["torch"] == torch.__version__
     assert (found["dtype"], found["attention"], found["device"]) == ("float32", "sdpa", "cpu")
     assert found["decoding"] == {

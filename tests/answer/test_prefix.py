@@ -13,12 +13,13 @@ from peft import LoraConfig
 
 from harness.answer import generate
 from harness.answer.condition import Decoding
-from harness.answer.prefix import CachedPrompts
+from harness.answer.prefix import CachedPrompts, read_prompts
 from harness.answer.verdict import VerdictOpenings, defective_probabilities, log_probabilities
 from harness.records import Sample
 from harness.vlm.adapters import attach_adapter
 from harness.vlm.batch import prompt_batch
 from harness.vlm.load import Vlm, load_vlm
+from tests import tiny_vlm
 from tests.vlm.phi3v.build import tiny_checkpoint, tiny_processor
 
 OPENINGS = (
@@ -33,7 +34,7 @@ def _asked(
     vlm: Vlm, samples: Sequence[Sample], budget: int = 12
 ) -> tuple[dict[str, Any], list[str], CachedPrompts | None]:
     inputs = prompt_batch(vlm.processor, samples)
-    _, prompts = generate._generate(vlm, inputs, samples, Decoding(max_new_tokens=budget), 0)
+    _, prompts = generate._generate(vlm, inputs, Decoding(max_new_tokens=budget), [])
     return inputs, [sample.question for sample in samples], prompts
 
 
@@ -56,6 +57,17 @@ def test_probabilities_are_those_of_whole_passes(vlm: Vlm, samples: list[Sample]
         assert defective_probabilities(vlm, inputs, questions, openings, prompts) == found
         if openings is OPENINGS[0]:
             assert len({round(p, 6) for p in found}) > len(samples) // 2
+
+
+def test_prompts_read_without_an_answer_give_the_same(samples: list[Sample]) -> None:
+    vlm = load_vlm(str(tiny_vlm.checkpoint("phi3v")), device="cpu")
+    inputs, questions, prompts = _asked(vlm, samples)
+    read = read_prompts(vlm, inputs, answered=12)
+    assert prompts is not None
+    assert read is not None
+    for openings in OPENINGS:
+        found = defective_probabilities(vlm, inputs, questions, openings, read)
+        assert found == pytest.approx(defective_probabilities(vlm, inputs, questions, openings, prompts), rel=5e-5)
 
 
 def test_log_probabilities_of_unlike_continuations(vlm: Vlm, samples: list[Sample]) -> None:
