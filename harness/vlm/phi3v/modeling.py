@@ -26,6 +26,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 from transformers.models.phi3.modeling_phi3 import Phi3PreTrainedModel
 
 from harness.vlm.phi3v.configuration import Phi3VConfig
+from harness.vlm.phi3v.norm import use_fused_norms
 from harness.vlm.phi3v.rope import Phi3VRotaryEmbedding
 from harness.vlm.phi3v.vision import Phi3VImageEmbedding
 
@@ -72,6 +73,7 @@ class Phi3VModel(Phi3VPreTrainedModel, Phi3Model):  # type: ignore[misc]
 
     def __init__(self, config: Phi3VConfig) -> None:
         super().__init__(config)
+        use_fused_norms(self)
         self.rotary_emb = Phi3VRotaryEmbedding(config)
         self.vision_embed_tokens = Phi3VImageEmbedding(config)
         self.post_init()
