@@ -78,10 +78,14 @@ def train_ours(
         else:
             clock.mark(clock.evaluations)
 
+    def tell(line: str) -> None:
+        if "loss" not in line:  # what was chosen, not how far it is
+            say(f"    {line}")
+
     start = now()
     result = train_adapter(
         place.vlm, train, validation, replace(recipe, log_every=1), Path(tempfile.mkdtemp(dir=place.arguments.work)),
-        seed=place.arguments.seed, on_log=on_log, say=lambda _: None,
+        seed=place.arguments.seed, on_log=on_log, say=tell,
     )  # fmt: skip
     return result, clock, now() - start - sum(clock.evaluations)
 
