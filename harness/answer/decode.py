@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Tokens between two looks at which rows have ended; each look waits for the device.
 LOOK_EVERY = 8
+#: Attention kernels take masks of this many places, or copy them in every layer.
+ALIGNED = 16
 
 
 def decodes(vlm: Vlm) -> bool:
@@ -110,11 +112,12 @@ class _Step:
 
         self.vlm = vlm
         before = prompts.mask.shape[1] - 1  # the last token of the prompts goes through the model again
+        places = -(-(before + budget) // ALIGNED) * ALIGNED
         self.at = torch.tensor([before], device=prompts.mask.device)
-        self.slots = _Slots(prompts.cache, before + budget, self.at)
+        self.slots = _Slots(prompts.cache, places, self.at)
         self.ids = prompts.last.unsqueeze(1).clone()
         self.positions = prompts.mask.sum(dim=1, keepdim=True) - 1
-        self.mask = prompts.mask.new_zeros((len(self.ids), 1, 1, before + budget), dtype=torch.bool)
+        self.mask = prompts.mask.new_zeros((len(self.ids), 1, 1, places), dtype=torch.bool)
         self.mask[:, 0, 0, :before] = prompts.mask[:, :-1].bool()
         self.cache_name = cache_name(parameters(vlm))
         self.graph: Any = None
