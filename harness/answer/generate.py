@@ -18,11 +18,12 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from harness.answer.batches import in_batches
 from harness.answer.condition import Condition, Decoding
 from harness.answer.decode import decode, decodes
 from harness.answer.prefix import CachedPrompts, cached_prompts, read_prompts
 from harness.answer.verdict import VerdictOpenings, defective_probabilities
-from harness.errors import ConfigError, ModelError
+from harness.errors import ConfigError
 from harness.records import FinishReason, RawAnswer, Sample
 from harness.vlm.batch import prompt_batch, prompt_size, to_device
 from harness.vlm.features import picture_features
@@ -79,7 +80,6 @@ def answer_batches(
     batch_size: int,
     repeat: int = 0,
     openings: VerdictOpenings | None = None,
-    on_batch: Callable[[list[RawAnswer]], None] | None = None,
     say: Callable[[str], None] = logger.warning,
 ) -> Iterator[list[RawAnswer]]:
     """Ask the model every sample's question about its picture.
@@ -92,7 +92,6 @@ def answer_batches(
         batch_size: records a batch, at most; halved for good when the memory does not hold one.
         repeat: which repetition this is; sampled answers of different repeats differ.
         openings: verdict openings for P(defective); None leaves it out.
-        on_batch: called with each finished batch before the next begins.
         say: told, in one line, when the batch is halved.
 
     Yields:
@@ -103,39 +102,17 @@ def answer_batches(
         DataError: a picture cannot be read or the processor refuses it.
         ModelError: one record alone does not fit the memory, or the logits are not finite.
     """
-    import torch
-
-    if batch_size < 1:
-        raise ConfigError(f"batch_size must be at least 1, got {batch_size}", hint="--set answer.batch_size=8")
     if condition.prompt != "canonical" or condition.noise != "clean":
         raise ConfigError(
             f"condition {condition.condition_id} is unknown: prompt {condition.prompt!r}, noise {condition.noise!r}",
             hint="the conditions answered here have the canonical prompt and clean pictures",
         )
-    vlm.model.eval()
+
+    def answer(batch: Sequence[Sample]) -> list[RawAnswer]:
+        return _answer(vlm, batch, model_id, condition, repeat, openings)
+
     ordered = sorted(samples, key=prompt_size, reverse=True)
-    done = 0
-    while done < len(ordered):
-        batch = ordered[done : done + batch_size]
-        try:
-            answers = _answer(vlm, batch, model_id, condition, repeat, openings)
-        except torch.OutOfMemoryError as error:
-            if len(batch) == 1:
-                raise ModelError(
-                    f"record {batch[0].sample_id} alone does not fit the memory of {vlm.device}",
-                    hint="free the device (nvidia-smi lists who holds it), or --set answer.max_new_tokens=64",
-                ) from error
-            batch_size = len(batch) // 2
-            say(f"out of memory with {len(batch)} records a batch: going on with {batch_size}")
-            answers = []
-        if not answers:
-            # Only here, where the error and the tensors that its traceback holds are gone.
-            torch.cuda.empty_cache()
-            continue
-        done += len(batch)
-        if on_batch is not None:
-            on_batch(answers)
-        yield answers
+    yield from in_batches(vlm, ordered, answer, batch_size=batch_size, say=say)
 
 
 def _answer(

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from harness.answer.batches import in_batches
 from harness.answer.noise import disturb, paraphrase
 from harness.answer.verdict import VerdictOpenings, defective_probabilities
-from harness.errors import ConfigError, ModelError
 from harness.records import Sample
 from harness.score.noise_plan import NoiseLevels
 from harness.vlm.batch import open_picture, prompt_batch
@@ -63,30 +63,11 @@ def probability_batches(
         DataError: a picture cannot be read or the processor refuses it or the question.
         ModelError: one record alone does not fit the memory, or the logits are not finite.
     """
-    import torch
 
-    if batch_size < 1:
-        raise ConfigError(f"batch_size must be at least 1, got {batch_size}", hint="--set answer.batch_size=8")
-    vlm.model.eval()
-    done = 0
-    while done < len(samples):
-        batch = samples[done : done + batch_size]
-        try:
-            found = _ask(vlm, batch, openings, levels, paraphrased)
-        except torch.OutOfMemoryError as error:
-            if len(batch) == 1:
-                raise ModelError(
-                    f"record {batch[0].sample_id} alone does not fit the memory of {vlm.device}",
-                    hint="free the device (nvidia-smi lists who holds it)",
-                ) from error
-            batch_size = len(batch) // 2
-            say(f"out of memory with {len(batch)} records a batch: going on with {batch_size}")
-            found = []
-        if not found:
-            torch.cuda.empty_cache()  # only here, where the error and the tensors that its traceback holds are gone
-            continue
-        done += len(batch)
-        yield found
+    def ask(batch: Sequence[Sample]) -> list[VerdictProbability]:
+        return _ask(vlm, batch, openings, levels, paraphrased)
+
+    yield from in_batches(vlm, samples, ask, batch_size=batch_size, say=say)
 
 
 def _ask(

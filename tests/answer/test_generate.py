@@ -128,10 +128,8 @@ def test_an_answer_ends_at_its_first_stop_token(vlm: Vlm, samples: list[Sample])
 def test_what_an_answer_records(idefics3: Vlm, samples: list[Sample], tmp_path: Path) -> None:
     journal = AnswerJournal(tmp_path / "answers.jsonl")
     seen: list[int] = []
-    for batch in answer_batches(
-        idefics3, samples, model_id="m7", condition=GREEDY, batch_size=4, repeat=2, on_batch=journal.append
-    ):
-        # The batch is in the journal before it is handed over.
+    for batch in answer_batches(idefics3, samples, model_id="m7", condition=GREEDY, batch_size=4, repeat=2):
+        journal.append(batch)
         seen += [len(batch)]
         assert len(journal.read()) == sum(seen)
     assert seen == [4, 4, 3]
