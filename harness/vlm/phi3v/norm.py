@@ -7,11 +7,9 @@ that the published code's numbers stand.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from transformers.models.phi3.modeling_phi3 import Phi3RMSNorm
 
 
@@ -26,12 +24,3 @@ class Phi3VRMSNorm(Phi3RMSNorm):  # type: ignore[misc]  # transformers is untype
         # Autocast would widen what this kernel widens by itself.
         with torch.autocast(hidden_states.device.type, enabled=False):
             return F.rms_norm(hidden_states, self.weight.shape, self.weight, self.variance_epsilon)
-
-
-def use_fused_norms(decoder: nn.Module) -> None:
-    """Replace the decoder's norms, which hold no trained weights yet."""
-    for module in list(decoder.modules()):
-        children: list[tuple[str, Any]] = list(module.named_children())
-        for name, norm in children:
-            if type(norm) is Phi3RMSNorm:
-                setattr(module, name, Phi3VRMSNorm(norm.weight.numel(), norm.variance_epsilon))
