@@ -200,11 +200,11 @@ _S_IS = frozenset(
 
 _IDIOMS_TEXT = """
 no longer=not|anything but=not|far from=not|by no means=not|in no way=not|nowhere near=not|not in any way=not|less than=not
-no doubt=|no hesitation=|without hesitation=|not hesitate=|not hesitating=|no qualms=|no scruples=|no reservation=|no reservations=|without reservation=|without reservations=|no trouble in=|no difficulty in=|no problem in=|no problem with calling=calling|no objection to=|no objections to=|nothing against=|no choice but=|no option but=|no alternative but=|not help but=|not but=|no other choice but=|no two ways about it=|nothing prevents=|not stop me from=|no denying that=|no denying=|no getting around the fact that=|without doubt=|without any doubt=|without a doubt=|beyond doubt=|beyond any doubt=|no question=|without question=
-not only=|not just=|not merely=|no wonder=|no matter=whatever|no less=|no sooner=|nothing but=|nothing other than=|none other than=
+no doubt=|no hesitation=|without hesitation=|not hesitate=|not hesitating=|no qualms=|no scruples=|no reservation=|no reservations=|without reservation=|without reservations=|no trouble in=|no difficulty in=|no problem in=|no problem with calling=calling|no objection to=|no objections to=|no objection to the=no objection regarding the|no objections to the=no objection regarding the|no objection to this=no objection regarding this|nothing against=|no choice but=|no option but=|no alternative but=|not help but=|not but=|no other choice but=|no two ways about it=|nothing prevents=|not stop me from=|no denying that=|no denying=|no getting around the fact that=|without doubt=|without any doubt=|without a doubt=|beyond doubt=|beyond any doubt=|no question of=not|no question=|without question=
+but also=and|but even=and|not only=|not just=|not merely=|no wonder=|no matter=whatever|no less=|no sooner=|nothing but=|nothing other than=|none other than=
 failed to see=not see|fail to see=not see|failed to find=not find|fail to find=not find|failed to detect=not find|fails to find=not find
 fail to detect=not find|fail to spot=not find|failed to spot=not find|fail to notice=not find|failed to notice=not find|fail to discover=not find
-all but=all except|apart from=except|aside from=except|other than=except|with the exception of=except|except for=except|except at=except
+if it were not for=except|if it was not for=except|if not for=except|were it not for=except|had it not been for=except|if it had not been for=except|all but=all except|apart from=except|aside from=except|other than=except|with the exception of=except|except for=except|except at=except
 except in=except|except that=except|but for=except|save for=except|besides=except|bar=bar|excepting=except|excluding=except|ausser=except|außer=except
 with one exception=except|with two exceptions=except|with the following exceptions=except|with these exceptions=except|abgesehen von=except|hormis=except|sauf=except|salvo=except|excepto=except|tranne=except
 rather than=insteadof|instead of=insteadof|as opposed to=insteadof|in place of=insteadof|in lieu of=insteadof|statt=insteadof|anstatt=insteadof
@@ -249,6 +249,12 @@ def tokens_of(plain: PlainText, start: int, end: int, places: Sequence[Place], d
         out.append(Token("DEF" if name is not None else "UNK", covered[0].start, covered[-1].end, None, name))
         done = mention.last
     out.extend(words[done:])
+    named: Token | None = None
+    for index, token in enumerate(out):
+        following = out[index + 1].text if index + 1 < len(out) else ""
+        if token.text == "another" and named is not None and following in ("", "one", ",", "and", ";", ".", "at", "in"):
+            out[index] = Token("DEF", token.start, token.end, None, named.defect)  # "8C has a short, 9C another"
+        named = token if token.text == "DEF" else named
     return out
 
 
@@ -395,6 +401,8 @@ _VERBS = frozenset(
         "belongs",
         "belong",
         "attracts",
+        "lean",
+        "tend",
         "ist",
         "sind",
         "war",
@@ -482,7 +490,6 @@ _ALWAYS = frozenset(
         "jedoch",
         "während",
         "wenn",
-        "falls",
         "obwohl",
         "mais",
         "tandis",
@@ -609,14 +616,11 @@ def clauses_of(tokens: Sequence[Token]) -> list[Clause]:
         begin = mark
         if not cut and _has_verb(words) and any(_has_verb(w) for _, w in current):
             cut = True
-            # "..., and those at 6D and 7D are dirty": the first "and" already begins the new clause
-            tail = current[-1]
-            starts = [t.text for t in tail[1][:2]]
-            subject = starts[:1] == ["and"] and starts[1:] and starts[1] in _DETERMINERS
-            if first == "and" and len(current) > 1 and subject and not _has_verb(tail[1]):
-                current.pop()
-                clauses.append(_clause(current, lead))
-                current, lead = [tail, (mark, words)], tail[0]
+            begun = _subject_start(current, words)
+            if begun:
+                clauses.append(_clause(current[:begun], lead))
+                lead = current[begun][0]
+                current = [*current[begun:], (mark, words)]
                 continue
         if cut:
             clauses.append(_clause(current, lead))
@@ -628,7 +632,29 @@ def clauses_of(tokens: Sequence[Token]) -> list[Clause]:
     return [c.seal() for c in clauses]
 
 
+def _subject_start(current: Sequence[tuple[str, list[Token]]], words: Sequence[Token]) -> int:
+    """Where in `current` the subject of a new clause begins whose verb is in `words`; 0 where it begins with `words`."""
+    if words[0].text != "and" or len(current) < 2 or _has_verb(current[-1][1]):
+        return 0
+    # "..., and those at 6D and 7D are dirty": the first "and" already begins the new clause
+    starts = [t.text for t in current[-1][1][:2]]
+    if starts[0] == "and" and starts[1:] and starts[1] in _DETERMINERS:
+        return len(current) - 1
+    if not _PLURAL & {w.text for w in words}:
+        return 0
+    # "..., the cubes at 5D, 6D and 7D are fine": so does the comma before the first of several subjects
+    begun = 0
+    for k in range(len(current) - 1, 0, -1):
+        mark, segment = current[k]
+        if mark != "," or _has_verb(segment):
+            break
+        if segment[0].text in _DETERMINERS and (segment[0].text != "LOC" or (words[1:2] and words[1].text == "LOC")):
+            begun = k
+    return begun
+
+
 _DETERMINERS = frozenset({"the", "those", "one", "ones", "a", "an", "LOC", "both", "these", "cubes", "parts"})
+_PLURAL = frozenset({"are", "were", "have", "look", "show", "match", "agree", "differ", "seem", "appear"})
 _CUTS = ("-", "(", ")", "[", "]", "{", "}", ":")
 
 
@@ -642,4 +668,5 @@ def _clause(segments: Sequence[tuple[str, list[Token]]], lead: str) -> Clause:
 
 
 def _has_verb(words: Sequence[Token]) -> bool:
-    return any(w.text in _VERBS for w in words)
+    # After "I" comes a verb, whichever it is ("no, I made an error, the cube ...").
+    return any(w.text in _VERBS for w in words) or (len(words) > 1 and words[0].text in ("i", "we"))

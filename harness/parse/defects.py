@@ -79,6 +79,13 @@ AMBIGUOUS = frozenset(
 _COLORS = frozenset({"color", "colour", "colors", "colours"})
 _FUNCTION_WORDS = frozenset(
     [
+        "towards",
+        "toward",
+        "to",
+        "sideways",
+        "outwards",
+        "inwards",
+        "slightly",
         "a",
         "an",
         "the",
@@ -405,6 +412,9 @@ class DefectFinder:
                 if words[i : i + 2] == ["missing", "of"] and last - i == 1:
                     i = last  # "the missing of a bus" is no missing part
                     continue
+                if words[i:last][-1] in ("colors", "colours") and words[i] == "different" and "LOC" not in words:
+                    i = last  # "the blocks have different colors": of one another
+                    continue
                 if not ambiguous or _is_a_name(words, i, last):
                     found.append(Mention(i, last, name, ambiguous))
                 i = last
@@ -454,6 +464,24 @@ def _color_phrases(words: Sequence[str]) -> set[tuple[str, ...]]:
     return out
 
 
+_CHIPS = frozenset(
+    {
+        "bit",
+        "computer",
+        "control",
+        "controller",
+        "driver",
+        "flash",
+        "logic",
+        "memory",
+        "poker",
+        "potato",
+        "processor",
+        "radio",
+        "silicon",
+        "wood",
+    }
+)
 _ORDINARY_BEFORE = frozenset({"in", "for", "fall", "falls", "fell", "cut", "run", "running", "stop", "of", "nor"})
 
 
@@ -486,6 +514,12 @@ def _is_a_name(words: Sequence[str], first: int, last: int) -> bool:
         return False
     if word == "open" and before in ("to", "i", "we", "you", "they", "left", "stay", "stays", "kept"):
         return False
+    if word == "open" and after == "at" and words[last + 1 : last + 2] in (["the"], ["a"], ["page"]):
+        return False  # a book
+    if word in ("chip", "chips") and before in _CHIPS:
+        return False
+    if word in ("chip", "chips") and after == "on" and before in ("the", "this", "that", "each", "every", "both"):
+        return False  # a part that is mounted on something
     if word == "spur" and after == "of":
         return False
     earlier = words[first - 2] if first > 1 else ""

@@ -20,7 +20,7 @@ from harness.records import Finding
 from . import lexicon as lx
 from .clauses import Clause, Sentence
 from .reading import refers_back, side_at
-from .verdict import _negations
+from .verdict import PAST, _negations
 
 
 @dataclass(slots=True, eq=False)
@@ -30,7 +30,8 @@ class Item:
     `status`: "on" asserted, "neutral" merely mentioned, "ref" said of the reference (may still be what "but the lower
     one has none" is about), "off" not asserted. `unclear`: an everyday word that may be no name after all.
     `flawed`: the clause itself says that the cells differ. `refers`: the clause has no subject of its own
-    ("it is ..."). `brief`: the clause is hardly more than the name, as behind a label.
+    ("it is ..."). `brief`: the clause is hardly more than the name, as behind a label. `prose`: the cells are told about
+    in a clause that neither calls them bad nor names a flaw, so that better evidence elsewhere outweighs them.
     """
 
     kind: Literal["cells", "name"]
@@ -45,6 +46,7 @@ class Item:
     flawed: bool = False
     refers: bool = False
     brief: bool = False
+    prose: bool = False
     names: list[Item] = field(default_factory=list)
     claimed: bool = False
 
@@ -83,9 +85,26 @@ _NOT_THIS = re.compile(
 _REPLACES = re.compile(
     r" (?:i mean|i meant|we mean|make that|correction|or rather|rather|scratch that|strike that|my mistake|take that back|take it back|sorry|wait , no|no wait|no , wait|misread|misspoke|mistyped|typo|wrong letter|wrong number|to be precise|that is wrong|that was wrong|corrected) "
 )
+# "8U is stained - no, rather because it is chipped": the new name takes the place of the last one.
+_RENAMES = re.compile(
+    r"^[ ,:-]*(?:(?:oh|ah|well|hmm|but|and|or) (?:, )?)?(?:no , (?!no )|no wait|wait|sorry|i mean |i meant |make that|correction|rather |scratch that|strike that|my mistake)"
+)
+# Cells that only say where another one lies.
+_BESIDE = re.compile(
+    r" (?:(?:in line|level|flush) with|next to|beside|adjacent to|(?:left|right) of|opposite|between|neighbou?r of|unlike|like|than) (?:(?:LOC|and|the|that|those|one|ones|its|in|at|on|of|hole|cube|part|cell|\w+s?) ){0,4}$"
+)
+_AGAINST = re.compile(
+    r"^ (?:(?:and|but) )?(?:of|among|amongst|out of) (?:(?!LOC)\w+ ){0,5}$| (?:comparedto|unlike) (?:(?!LOC)\w+ ){0,4}$"
+)
+_TOO = re.compile(r"\W*(?:is|are|was|were|has|have|does|do)?\W*(?:too|as well|also|likewise)\W*(?:[.;]|$|\n)")
+_HAS_THE_SAME = re.compile(r" (?:has|have|had|shows?) the same (?:one |ones )?(?:$|, )")
+_DENIES = re.compile(r"^ (?:(?!LOC|LINE)\S+ ){0,6}(?:it|this|that) (?:is|was) not (?:an? |the )?DEF ")
+_IN_BOTH = re.compile(
+    r" in the (?:lower|bottom|second|upper|top|first) \w+ (?:just )?(?:as|and|like) in the (?:lower|bottom|second|upper|top|first) | (?:in|on) (?:both|each of the two|either|neither)(?: of the)?(?: two)? (?:images?|photos?|pictures?|panels?|products?|views?)(?= )"
+)
 _ALSO = re.compile(r" (?:too|also|as well|additionally|another|likewise) ")
 _LOOKED = re.compile(
-    r" (?:compared|compare|comparing|looked|look|looking|checked|check|checking|examined|examining|inspected|inspecting|went|go|zoom|zoomed|see|count|counted|start|starting|verified|sharper|close-up) "
+    r" (?:compared|compare|comparing|looked|look|looking|checked|check|checking|examined|examining|inspected|inspecting|went|go|goes|runs|ranges|extends|zoom|zoomed|stands for|stand for|means|denotes|refers to|designates|represents|see|count|counted|start|starting|verified|sharper|close-up) "
 )
 _VERB = re.compile(
     r" (?:is|are|was|were|has|have|had|shows?|contains?|appears?|looks?|seems?|holds?|carries|features?|displays?|sits|emits?|remains?|does|do) "
@@ -99,11 +118,11 @@ _CONTRAST_START = re.compile(
 _IT = re.compile(r"\W*(?:it|they|these|those|the same (?:part|cube|cell))(?:'s)?\b")
 # "There is no cube at 5D": what should be there is not.
 _LACKS = re.compile(
-    rf" (?:there (?:is|are|was|were)|has|have|had|with|contains?|holds?) (?:no|not a|not any) (?!{lx.FLAW_NOUN}|DEF|UNK|longer|other|sign|signs|trace|traces|change|changes|need|reason|doubt|visible|more|such|LOC)[^\W\d]+ "
+    rf" (?:(?:there (?:is|are|was|were)|has|have|had|with|contains?|holds?) (?:no|not a|not any)|(?:does|do|did) not (?:have|hold|contain|carry) an?) (?!{lx.FLAW_NOUN}|DEF|UNK|longer|other|sign|signs|trace|traces|change|changes|need|reason|doubt|visible|more|such|LOC)[^\W\d]+ "
 )
 _NO_ANSWER = re.compile(r"\W*(?:no|none|not|nothing|neither)\b")
 _SAME_APPLIES = re.compile(
-    r" (?:the same (?:goes|applies|holds|is true|problem|defect|fault|flaw|thing|is the case|can be said|happened)|so (?:is|are|does|do|has|have)|likewise|ditto|also affects?|too|as (?:is|are|was|were|do|does)) "
+    r" (?:the same (?:goes|applies|holds|is true|problem|defect|fault|flaw|thing|is the case|can be said|happened)|so (?:is|are|was|were|does|do|did|has|have|had)|likewise|ditto|also affects?|(?:done|did|does) the same|(?:has|have|had|shows?) the same(?: one| ones)?(?! \w)|too|as (?:is|are|was|were|do|does|did|has|have|had)) "
 )
 _ELLIPSIS = re.compile(
     r" (?:show|shows|has|have) none (?:, |: )?$| (?:is|are|does|do|has|have|was|were) not (?:so )?(?:, |: )?$"
@@ -124,6 +143,9 @@ def add_mentions(sentences: Sequence[Sentence], out: Mentions) -> None:
     """Adds the items of western sentences with their status."""
     serial = 0
     previous_cells: list[Item] = []
+    previous_names: list[Item] = []
+    since_names = ""
+    renamed: list[Item] = []  # cells of which a flaw was denied: "3D isn't stained. It's rotated."
     for number, sentence in enumerate(sentences):
         out.bounds[number] = (sentence.start, sentence.end)
         if sentence.eastern:
@@ -134,7 +156,7 @@ def add_mentions(sentences: Sequence[Sentence], out: Mentions) -> None:
             serial += 1
             index = sentence.clauses.index(clause)
             following = sentence.clauses[index + 1] if index + 1 < len(sentence.clauses) else None
-            items = _items(clause, following, number, serial, out)
+            items = _items(clause, following, number, serial, sofar, out)
             if _ELLIPSIS.search(clause.line) and not any(i.kind == "name" for i in items):
                 # "5U shows a stain, 6U shows none": the clause denies what the one before says
                 differed = any(i.kind == "name" and i.status == "on" and i.clause == serial - 1 for i in out.items)
@@ -152,27 +174,57 @@ def add_mentions(sentences: Sequence[Sentence], out: Mentions) -> None:
             _except(clause, before, items, out.items, number)
             _contrast(clause, before, items, out.items, serial)
             sofar += clause.line
-            if _replace(sofar, items, previous_cells):
+            if _replace(sofar, clause.line, items, previous_cells):
                 sofar = " "
-            if not any(i.kind == "cells" for i in items) and _takes_back(clause):
+            doubted = index == 0 and number > 0 and "?" in sentences[number - 1].end_mark
+            if not any(i.kind == "cells" for i in items) and _takes_back(clause, doubted):
                 for item in previous_cells:
                     item.status = "off"
-            out.items.extend(items)
             cells = [i for i in items if i.kind == "cells"]
+            names = [i for i in items if i.kind == "name"]
+            since_names += clause.line
+            if names and not cells and _RENAMES.match(since_names) and not _ALSO.search(since_names):
+                for item in previous_names:
+                    item.status = "off" if any(n.status == "on" for n in names) else item.status
+            denied = (
+                {n.name for n in names if n.status == "off"}
+                if _DENIES.match(clause.line) and not clause.unreal
+                else set()
+            )
+            taken_back: list[Item] = []
+            for item in previous_names:
+                if item.name in denied and item.status == "on":  # "Sorry, it isn't a stain, it's a chip"
+                    item.status = "off"
+                    taken_back = [c for c in previous_cells if c.sentence == item.sentence and c.status == "on"]
+            for item in taken_back:
+                item.status = "off"
+            if names:
+                previous_names, since_names = names, ""
+            if names and not cells and refers_back(clause) and any(n.status == "on" for n in names):
+                for item in renamed:
+                    item.status, item.flawed = "on", True
+            if taken_back:
+                renamed = taken_back
+            elif cells or any(n.status != "off" for n in names):
+                denies = bool(names) and all(n.status == "off" for n in names) and not _fine(clause)
+                denies = denies and not (clause.unreal or clause.withdrawn or clause.side in ("ref", "both"))
+                renamed = [c for c in cells if c.status == "off"] if denies else []
+            out.items.extend(items)
             previous_cells = cells or previous_cells
             before = clause
 
 
-def _items(clause: Clause, following: Clause | None, number: int, serial: int, out: Mentions) -> list[Item]:
+def _items(clause: Clause, following: Clause | None, number: int, serial: int, sofar: str, out: Mentions) -> list[Item]:
     line = clause.line
     items: list[Item] = []
-    dead = clause.unreal != "" or clause.withdrawn
+    dead = clause.unreal != "" or clause.withdrawn or PAST.search(clause.line) is not None
     asserted = False
     refers = refers_back(clause)
     for token, at in zip(clause.tokens, clause.offsets, strict=True):
         if token.text in ("DEF", "UNK"):
             negated = _negations(line, at - 1, at + len(token.text))
             alive = not dead and negated is not None and negated % 2 == 0 and not _not_meant(line, at, following)
+            alive = alive and not _IN_BOTH.search(line[at:])
             status = "on" if alive and side_at(clause, at - 1) not in ("ref", "both") else "off"
             if clause.unreal == "question":
                 status = "asked"
@@ -191,12 +243,18 @@ def _items(clause: Clause, following: Clause | None, number: int, serial: int, o
                 )
             )
     general = "off" if dead else _predicate(clause, bool(items), asserted)
+    if (
+        general == "off"
+        and _HAS_THE_SAME.search(line)
+        and any(i.kind == "name" and i.status == "on" and i.sentence >= number - 1 for i in out.items)
+    ):
+        general = "on"  # "2D has a stain. 3D has the same."
     valued = not items and following is not None and following.lead in (":", "-", "(") and _bare(clause.line)
     if (
         valued
         and following is not None
         and not re.search(r" (?:DEF|UNK|LOC) ", following.line)
-        and _fine(following)
+        and (_fine(following) or (any(n == "both" for _, n in following.sides) and not _speaks_ill(following)))
         and general == "on"
     ):
         general = "off"
@@ -214,13 +272,26 @@ def _items(clause: Clause, following: Clause | None, number: int, serial: int, o
             status = "off"
             if not dead and not clause.line.startswith(" insteadof"):
                 denied |= set(token.place.cells)
+        beside = _BESIDE.search(line[:at]) and (" LOC " in line[: at - 1] or " LOC " in sofar)
+        if beside or (_AGAINST.search(line[:at]) and " LOC " in line[at + 3 :]):
+            status = "off"
         if re.match(r" LOC , no , (?:\w+ ){0,4}LOC ", line[at - 1 :]):
             status = "off"
         if status == "off" and not dead and clause.side != "ref":
             cells |= set(token.place.cells)
         flawed = status == "on" and (asserted or _speaks_ill(clause))
         items.append(
-            Item("cells", token.start, token.end, number, serial, status, cells=token.place.cells, flawed=flawed)
+            Item(
+                "cells",
+                token.start,
+                token.end,
+                number,
+                serial,
+                status,
+                cells=token.place.cells,
+                flawed=flawed,
+                prose=len(clause.tokens) > 4 and not _ALSO.search(line),
+            )
         )
     if cells and (_fine(clause) or valued) and not asserted:
         out.cleared.append((clause.tokens[0].start, frozenset(cells)))
@@ -230,14 +301,14 @@ def _items(clause: Clause, following: Clause | None, number: int, serial: int, o
     return items
 
 
-_STATE = re.compile(rf" (LOC|{lx.PASS_WORDS}|{lx.FAIL_WORDS})(?= )")
+_STATE = re.compile(rf" (LOC|✓|✗|{lx.PASS_WORDS}|{lx.FAIL_WORDS})(?= )")
 
 
 def _states(line: str) -> dict[int, str]:
     """Cells between words of judgement ("NG 2U NG 3U OK 4U", "1U ok 2U ng"): each by its own word."""
     found = [(m.start(1), m[1]) for m in _STATE.finditer(line)]
     states = [w for _, w in found if w != "LOC"]
-    if len(states) < 2 or len(states) == len(found) or _VERB.search(line):
+    if len(states) < 1 + (states[:1] not in (["✓"], ["✗"])) or len(states) == len(found) or _VERB.search(line):
         return {}
     step = -1 if found[0][1] != "LOC" else 1
     out: dict[int, str] = {}
@@ -247,7 +318,7 @@ def _states(line: str) -> dict[int, str]:
             while 0 <= k < len(found) and found[k][1] == "LOC":
                 k += step
             if 0 <= k < len(found):
-                out[at] = "on" if re.fullmatch(lx.FAIL_WORDS, found[k][1]) else "off"
+                out[at] = "on" if re.fullmatch(f"✗|{lx.FAIL_WORDS}", found[k][1]) else "off"
     return out
 
 
@@ -272,6 +343,8 @@ def _not_meant(line: str, at: int, following: Clause | None) -> bool:
         head,
     ):
         return True
+    if re.match(r" (?:tests?|checks?|inspections?|detection|resistance|prevention|removers?) ", tail):
+        return True
     if re.match(r" (?:my|our) (?:attention|gaze|focus)", tail):
         return True
     if following is not None and re.search(
@@ -288,7 +361,11 @@ def _not_meant(line: str, at: int, following: Clause | None) -> bool:
             head,
         )
         is not None
-        and re.search(r" (?:so - called|called) $", head) is None
+        and re.search(
+            r" (?:so - called|called|(?:is|are|was|be) called (?:an?|the)|(?<!the )(?:an?|some) (?:kind|type|sort) of) $",
+            head,
+        )
+        is None
     )
 
 
@@ -331,6 +408,8 @@ def _is_predicate(line: str, m: re.Match[str]) -> bool:
             re.search(r" (?:is|are|was) $", head) is not None
             and re.match(r" (?:,|$|too|as|and|but|now|also)", tail) is not None
         )
+    if m[1] == "same" and re.match(rf" (?:\w+ )?(?:{lx.FLAW_NOUN}|DEF|UNK) ", tail):
+        return False
     if m[1] not in _AS_PREDICATE:
         return True
     if m[1] == "right" and re.search(r" (?:to|on|at|from|towards|of) (?:the |its )?$", head):
@@ -379,6 +458,8 @@ def _predicate(clause: Clause, has_names: bool, asserted: bool) -> str:
             fine = True
         else:
             differs = True
+    if _IN_BOTH.search(line):
+        return "off"  # "a bit darker in both images"
     if _LACKS.search(line):
         return "on"
     if differs and not (fine and _SAME_WORD.search(line)):
@@ -406,7 +487,7 @@ def _speaks_ill(clause: Clause) -> bool:
 def _except(clause: Clause, before: Clause | None, items: list[Item], earlier: list[Item], number: int) -> None:
     """Cells after "except" are what the rest of the sentence is not."""
     m = re.search(
-        r" except (?:(?:the|for|at|in|of|one|ones|cubes?|parts?|cells?|position|positions|those|that) )*LOC ",
+        r" except (?:(?:the|for|at|in|of|one|ones|cubes?|parts?|cells?|position|positions|those|that) )*(?:(?!LOC|DEF|UNK)\w+ ){0,3}LOC ",
         clause.line,
     )
     if m is None or clause.unreal or clause.withdrawn:
@@ -423,6 +504,9 @@ def _except(clause: Clause, before: Clause | None, items: list[Item], earlier: l
         return
     for item in cells:
         item.status, item.flawed = "on", True
+    for item in earlier:
+        if item.sentence == number and item.kind == "cells" and item.status == "neutral":
+            item.status = "off"  # "from 1C to 9C every hook carries a key, except 4C"
 
 
 def _contrast(clause: Clause, before: Clause | None, items: list[Item], earlier: list[Item], serial: int) -> None:
@@ -454,16 +538,20 @@ def _contrast(clause: Clause, before: Clause | None, items: list[Item], earlier:
         return
     if not (speaks_of_test or any(i.status == "on" for i in items)):
         return
-    if _fine(clause) or any(_SAME_WORD.finditer(clause.line)):
+    if _fine(clause) or any(_SAME_WORD.finditer(clause.line)) or _ALSO.search(clause.line):
         return
     for item in soft:
         item.status, item.flawed = "on", True
 
 
-def _replace(sofar: str, items: list[Item], previous: list[Item]) -> bool:
+def _replace(sofar: str, line: str, items: list[Item], previous: list[Item]) -> bool:
     """ "The tile at 6U, sorry, I mean 6C": the new cells take the place of the last ones."""
     cells = [i for i in items if i.kind == "cells" and i.status in ("on", "neutral")]
-    corrects = _REPLACES.search(sofar) is not None or re.match(r"^ +no , (?:it|that|this|i) ", sofar) is not None
+    corrects = (
+        _REPLACES.search(sofar) is not None
+        or re.match(r"^ +no [,:] +(?:it|that|this|i|at|in) ", sofar) is not None
+        or re.match(r"^ no , (?:it|that|this|LOC) ", line) is not None
+    )
     if not cells or not corrects or _ALSO.search(sofar) or not previous:
         return False
     for item in previous:
@@ -473,7 +561,8 @@ def _replace(sofar: str, items: list[Item], previous: list[Item]) -> bool:
     return True
 
 
-def _takes_back(clause: Clause) -> bool:
+def _takes_back(clause: Clause, doubted: bool) -> bool:
+    """Whether the clause takes the last cells back; `doubted`: it follows a question ("... or is it? It is there.")."""
     if clause.unreal:
         return False
     line = clause.line
@@ -488,7 +577,7 @@ def _takes_back(clause: Clause) -> bool:
         return True
     return (
         pronoun
-        and lx.RETRACTS.search(line) is not None
+        and (doubted or lx.RETRACTS.search(line) is not None)
         and _fine(clause)
         and not re.search(r" (?:others?|rest|remaining|else) ", line)
     )
@@ -528,13 +617,20 @@ def pair(mentions: Mentions) -> list[Found]:
         elif names and near:
             if len(last_cells) > 1 and _by_ordinal(names, last_cells, text, begin):
                 pass
-            elif waiting_cells:
-                _join(waiting_cells, names, text)
+            elif ready := _ready(waiting_cells, names):
+                _join(ready, names, text)
             elif (
                 number - last == 1
-                and all(n.refers for n in names)
                 and last_cells
-                and (not any(n.name for c in last_cells for n in c.names) or _IT.match(text.lower()))
+                and (
+                    (all(n.refers for n in names) and _IT.match(text.lower()))
+                    or (
+                        not any(n.name for c in last_cells for n in c.names)
+                        and (
+                            all(n.refers for n in names) or (len(last_cells) == 1 and any(c.names for c in last_cells))
+                        )
+                    )
+                )
             ):
                 _join(last_cells, names, text)  # "It leans. It's a rotation": the better name comes second
         if cells and not names and number - 1 in asked and not _NO_ANSWER.match(text.lower()):
@@ -569,6 +665,15 @@ def pair(mentions: Mentions) -> list[Found]:
         last = number
     _inherit_replaced(live)
     return _collect(mentions, live)
+
+
+def _ready(waiting: list[Item], names: list[Item]) -> list[Item]:
+    """The waiting cells that a name of a later sentence may be about: the ones called bad, else the last ones told about."""
+    ready = [c for c in waiting if c.status == "on" or len(c.cells) < 4 or names[0].refers]
+    flawed = [c for c in ready if c.flawed]
+    if flawed or not any(c.prose for c in ready):
+        return flawed or ready
+    return [c for c in ready if c.sentence == ready[-1].sentence]
 
 
 def _by_ordinal(names: list[Item], cells: list[Item], text: str, begin: int) -> bool:
@@ -668,6 +773,16 @@ def _pair_sentence(items: list[Item], text: str, mentions: Mentions) -> None:
             cell.names = list(items[index - 1].names)
             continue
         inherited = False
+        after = base[cell.end : items[index + 1].start if index + 1 < len(items) else cell.end + 24].lower()
+        if (
+            not cell.names
+            and index
+            and _TOO.match(after)
+            and items[index - 1].kind == "name"
+            and items[index - 1].status == "on"
+        ):
+            cell.names = [items[index - 1]]  # "3U is chipped and the part at 4U is, too"
+            continue
         if (
             not cell.names
             and index
@@ -790,6 +905,8 @@ def _inherit_replaced(live: Sequence[Item]) -> None:
 def _collect(mentions: Mentions, live: Sequence[Item]) -> list[Found]:
     cells = [i for i in live if i.kind == "cells" and i.status in ("on", "neutral")]
     firm = [i for i in cells if i.status == "on" or any(n.name is not None or n.status == "on" for n in i.names)]
+    if any(i.names or i.flawed for i in firm):
+        firm = [i for i in firm if i.names or i.flawed or not i.prose]
     chosen = firm or cells
     out: list[Found] = []
     seen: set[tuple[str | None, str | None]] = set()

@@ -105,7 +105,7 @@ FINE = words(
     "rätt lika identisk"
 )
 DIFFERS = words(
-    "differ differs differed weicht abweicht different differently deviate deviates deviating damaged damage wrong wrongly incorrect incorrectly abnormal abnormality unusual suspicious unlike "
+    "affected moved slipped fallen differ differs differed weicht abweicht different differently deviate deviates deviating damaged damage wrong wrongly incorrect incorrectly abnormal abnormality unusual suspicious unlike "
     "mismatch mismatched mismatches odd strange off faulty defective defect defects difference differences flaw flaws fault faults anomaly anomalies deviation deviations "
     "discrepancy irregularity issue issues problem problems error errors bad lacks lack lacking gone disappeared vanished empty blank gap broken bent crooked dirty dented "
     "cracked scratched scratch crack dent burnt burned melted torn loose swapped exchanged replaced extra superfluous additional smaller larger bigger shorter longer "
@@ -137,7 +137,7 @@ REFERENCE = re.compile(
     r"|(?:reference|references|golden sample|referenz|referenzbild|gutmuster|muster|référence|referencia|referência|riferimento|referentie|referens|эталон|эталона|эталону|template|prototype|benchmark)(?= (?!to |number|designator))"
     r"|(?:at|on|in|of|from|to|with|than|as|for|du|en|de|di|do|da|van|von|vom) (?:the )?(?:top|upper one|above|first one|haut|arriba|sopra|cima|oben|boven)(?= (?!row|left|right|edge|corner|side|of|surface|line|third|layer|end|half of the bottom))"
     r"|(?:top|oben|haut|upper|arriba|sopra)(?= (?::|=) )"
-    rf"|{IMAGE} (?:1|a|one|above|on top|at the top|oben|du haut|de arriba|no \. 1|# 1)(?= )"
+    rf"|{IMAGE} (?:1|a(?= (?:is|has|was|shows|looks|and|,|:) )|one|above|on top|at the top|oben|du haut|de arriba|no \. 1|# 1)(?= )"
     r"|(?:upper|top|first) one(?= )"
     r")"
 )
@@ -154,12 +154,12 @@ TESTED = re.compile(
 )
 BOTH = re.compile(
     r" (?:both (?:of )?(?:the |these |them |two |those )?(?:two )?(?:[^\W\d]+s(?! (?:at |in )?(?:LOC|LINE))|are|look|have|pass|passed|show|fail|ones|times|sides)|"
-    r"each of the (?:two )?(?:products|images|photos|pictures|panels|trays|boards)|the two (?:products|images|photos|pictures|panels|trays|boards|items|samples|pieces|parts|objects|units|cartons|boxes|packs|sets|views|keyboards|halves|circuits|cards)|"
+    r"each of the (?:two )?(?:products|images|photos|pictures|panels|trays|boards)|the two (?:products|images|photos|pictures|panels|trays|boards|items|samples|pieces|parts|objects|units|cartons|boxes|packs|sets|views|keyboards|halves|circuits|cards)(?! (?:at |in )?(?:LOC|LINE))|"
     r"either (?:product|image|photo|picture)|bothproducts|beide|beiden|les deux|ambos|ambas|entrambi|entrambe|os dois|allebei|båda)(?= )"
 )
 # What a reference stands behind when it is only compared with, not spoken about.
 COMPARING = re.compile(
-    r" (?:as|than|like|unlike|to|(?:identical|agree|agrees|agreed|coincide|coincides|compare|compared|comparison|consistent|match|matches|matched|accordance|line|conformity|tallies|comparing \w+(?: \w+){0,4}) with|from|against|comparedto|comparing|matches|match|matching|equals|resembles|wie|als|comme|como|come|zu|mit|zum|con|al|met|"
+    r" (?:as|than|like|unlike|to|(?:identical|agree|agrees|agreed|coincide|coincides|compare|compared|comparison|consistent|match|matches|matched|accordance|line|conformity|tallies|compar(?:ing|ed?) \w+(?: \w+){0,4}) with|from|against|comparedto|comparing|matches|match|matching|equals|resembles|wie|als|comme|como|come|zu|mit|zum|con|al|met|"
     r"requirements of|standard of|criteria of|quality of|level of|condition of|specification of|appearance of|requirements for|criteria for) "
     r"(?:(?:the|a|an|that|those|these|its|one|ones|of|in|on|at|shown|seen|what|is|der|dem|das|die|le|la|el|il|lo|o|het|de|our|this|known|visible|part|parts|cube|cubes|which|are|was|were|to|seen|there) ){0,5}$"
     r"| (?:than|unlike) (?:[^\s,]+ ){0,6}$"
@@ -168,20 +168,20 @@ COMPARING = re.compile(
 # ---------------------------------------------------------------- how it is meant
 
 OPEN_IF = re.compile(
-    r" (?:if|unless|provided|ifso|in that case|in the latter case|in the former case|in such a case|in which case|falls|wenn|sofern|si|se(?= (?:il|la|o|a|le|i|un|una) )|als(?= (?:het|de|er) )|om(?= (?:den|det|en) )|если|jeżeli|if not|or else|imagine|hypothetically|suppose that|supposing that|in which case) "
+    r" (?:if|unless|provided|ifso|in that case|in the latter case|in the former case|in such a case|in which case|falls(?= (?:der|die|das|ein|eine|es|sie|er|man|kein|keine|ich|wir|nicht|etwas) )|wenn|sofern|si|se(?= (?:il|la|o|a|le|i|un|una) )|als(?= (?:het|de|er) )|om(?= (?:den|det|en) )|если|jeżeli|if not|or else|imagine|hypothetically|suppose that|supposing that|in which case) "
 )
 SHOWING_IF = re.compile(
     r" if (?:you|we|one|i) (?:look|compare|zoom|see|go|consider|take|examine|inspect|check|overlay|put|lay|place|count|need|have any|have further|have more|want|wish|would like|require|ask)| let me know if | feel free | if (?:needed|necessary|required|anything is unclear|there are any (?:other |further |more )?questions|it helps|that helps) "
 )
 GENERIC = re.compile(
-    rf"^ (?:(?:and|but|so|because|since|as|that|,) )*(?:(?:an?|any|every|such|such an?|each) (?:(?!passed |defective one)\w+ )?(?:{PRODUCT}) (?:(?:like|with|without|that|which|whose|in general|having|lacking) [^,]*)?(?:is|are|must|has to|have to|should|never|always|can|will|would|may)"
+    rf"^ (?:(?:generally|usually|typically|in general|as a rule|normally)(?: speaking)? |an? (?:\w+ )?DEF (?:\w+ )?(?:is|are) (?:usually|always|often|worse|better) )|^ (?:(?:and|but|so|because|since|as|that|,) )*(?:(?:an?|any|every|such|such an?|each) (?:(?!passed |defective one)\w+ )?(?:{PRODUCT}) (?:(?:like|with|without|that|which|whose|in general|having|lacking) [^,]*)?(?:is|are|must|has to|have to|should|never|always|can|will|would|may)"
     rf"|(?:{PRODUCT}) (?:like|with|that|which|whose|of this|without) [^,]*(?:are|must|have to|should|will|would|can|fail|pass)) "
 )
 EITHER_OR = re.compile(
     r" either (?=[^,]{2,90} or )(?=.{0,90} (?:lens|camera|reflection|shadow|glare|photo|image|light|artefact|artifact) )"
 )
 MAYBE = re.compile(
-    r" (?:might|(?<!nobody )(?<!no one )(?<!never )could(?! (?:not |only |clearly |also |easily )?(?:be )?(?:find|found|see|seen|detect|detected|spot|spotted|notice|noticed|observe|observed|identify|identified|discover|discovered|make out|recognise|recognize|recognised|recognized|made out) )|perhaps|maybe|possibly|potentially|presumably not|can be either|whether|can be assumed|may be assumed|can be presumed|50 / 50|fifty - fifty|hypothetical|hypothetically|imaginable|conceivable|conceivably|suspect|suspected|suspicion|suspicious of|guess|guessing|undecided|"
+    r" (?:might|(?<!nobody )(?<!no one )(?<!never )could(?! (?:not |only |clearly |also |easily )?(?:be )?(?:find|found|see|seen|detect|detected|spot|spotted|notice|noticed|observe|observed|identify|identified|discover|discovered|make out|recognise|recognize|recognised|recognized|made out) )|(?<! by )(?<! about )(?:perhaps|maybe|possibly)(?! (?:by|from|due|because|caused|during|after|when) )(?!(?<= , perhaps) (?:[^\W\d]+ ){1,4}$)(?!(?<= , maybe) (?:[^\W\d]+ ){1,4}$)(?!(?<= , possibly) (?:[^\W\d]+ ){1,4}$)|potentially|presumably not|can be either|whether|can be assumed|may be assumed|can be presumed|50 / 50|fifty - fifty|(?<! no )chance (?:that|of)|hypothetical|hypothetically|imaginable|conceivable|conceivably|suspect|suspected|suspicion|suspicious of|guess|guessing|undecided|"
     r"vielleicht|möglicherweise|könnte|könnten|eventuell|ob|peut - être|pourrait|quizás|quizá|tal vez|podría|forse|potrebbe|talvez|poderia|misschien|zou|kanske|kunde|может|возможно|możliwe|może) "
 )
 PERMITTED = re.compile(
@@ -190,34 +190,34 @@ PERMITTED = re.compile(
 )
 MAY = re.compile(r" may ")
 WOULD = re.compile(
-    r"(?<! nothing that)(?<! anything that)(?<! nothing which)(?<! anything which)(?<! reason that) (?:would(?! be (?:wrong|incorrect|false|unfair|unjustified|a mistake|an error|misleading) to)|würde|würden|serait|sería|sarebbe|seria) "
+    r"(?<! nothing that)(?<! anything that)(?<! nothing which)(?<! anything which)(?<! reason that)(?<! name)(?<! defect)(?<! nobody)(?<! no one)(?<! never)(?<! nor) (?:would(?! be (?:wrong|incorrect|false|unfair|unjustified|a mistake|an error|misleading) to| (?:have )?expect)|würde|würden|serait|sería|sarebbe|seria) "
 )
 I_WOULD = re.compile(
-    r" (?:i|we) would(?! (?:\w+ )?(?:need|like|have|want|wish|expect|prefer|require|guess|first)) | (?:it|this|(?:the|this) (?:\w+ ){0,2}(?:product|sample|item|tray|board|piece|part|unit)) would (?:not |never |fail|be rejected|pass)"
+    r" (?:i|we) would(?! (?:\w+ )?(?:need|like(?! to (?:draw|point|call|direct|mention|start|begin|turn|add|note|stress|highlight))|have|want|wish|expect|prefer|require|guess|first)) | (?:it|this|(?:the|this) (?:\w+ ){0,2}(?:product|sample|item|tray|board|piece|part|unit)) would (?:not |never |fail|be rejected|pass)"
 )
 _TELL = words(
     "compare explain evaluate answer respond reply describe provide choose select classify ignore specify mention decide determine assess judge state check inspect find say report identify tell name list"
 )
 INSTRUCTION = re.compile(
-    rf"^ (?:(?:please|kindly|now|then|and|first|next|finally|task|question|instruction|instructions|user|prompt|q|human|:|,|\d+|\.|\"|') )*"
+    rf"^ (?:(?:please|kindly|now|then|and|first|next|finally|always|just|simply|from now on|system|task|question|instruction|instructions|user|prompt|q|human|:|,|\d+|\.|\"|') )*"
     r"(?:(?:compare|explain|evaluate|describe|provide|choose|select|classify|ignore|specify|mention|decide|determine|assess|please|judge whether|check whether|find (?:the|any|all|out) |"
     r"(?:answer|respond|reply|write|print|return|output|say|state|tell|name|list|give|report) (?:with|by|in|only|the|a|an|me|us|either|using|whether|yes|exactly|one|if|your|its|any|all|every)) )(?!(?::|=|-|is|are|was) )"
-    rf"| you (?:should|must|have to|need to|are to|are asked to|will|are going to) (?:\w+ )?{_TELL} | your (?:task|job|answer should|answer must|response should|response must) "
-    r"| (?:task|question|instruction|instructions|prompt|goal|aim|job|assignment|request) (?:is|was|asks|asked|says|reads|requires|wants|states) | (?:i|we|you) (?:am|are|was|were|have been|had been) (?:asked|told|instructed|requested|supposed|given) | asks (?:me|us|for|to|whether) | asked (?:me|us) "
+    rf"|(?! you will (?:\w+ )?(?:find|see|say|tell) ) you (?:should|must|have to|need to|are to|are asked to|will|are going to) (?:\w+ )?{_TELL} | your (?:task|job|answer should|answer must|response should|response must) "
+    r"| (?:(?<! in)(?<! in the) question|task|instruction|instructions|prompt|goal|aim|job|assignment|request) (?:is|was|asks|asked|says|reads|requires|wants|states) | (?<! that)(?<! which) (?:i|we|you) (?:am|are|was|were|have been|had been) (?:asked|told|instructed|requested|supposed|given) | from now on | asks (?:me|us|for|to|whether) | asked (?:me|us) "
     r"| (?:options|choices|possible (?:answers|results|verdicts|outcomes)|allowed (?:answers|values)|answer|verdict|result|outcome|decision|output) (?:is|are|can be|must be|should be|may be|has to be|will be) (?:either|one of|limited|given as) "
 )
 EXAMPLE = re.compile(
-    r" (?:for example|for instance|e \. g|e\.g|example|examples|such as LOC|say LOC|as in LOC is|looks? like this|look like this|would read|would look|format|zum beispiel|z \. b|par exemple|por ejemplo|ad esempio|bijvoorbeeld|hypothetical|imagine|sample answer) "
+    r" (?:for example|for instance|e \. g|e\.g|example|examples|such as LOC|say LOC|as in LOC is|(?<! not )looks? like this|would read|would look|format|zum beispiel|z \. b|par exemple|por ejemplo|ad esempio|bijvoorbeeld|hypothetical|imagine|sample answer) "
 )
 FIRST_THOUGHT = re.compile(
-    r" (?:first impression|initial impression|impression was|atfirst|initially|first thought|first answer|first guess|first verdict|first judgement|first judgment|first reading|first decision|initial (?:verdict|answer|judgement|judgment|assessment|guess|thought|decision|reading|suspicion)|earlier (?:answer|verdict|statement|judgement)|"
+    r" (?:(?:is|was|were) (?:too |a bit |a little )?(?:premature|hasty|rash)|first impression|initial impression|impression was|atfirst|initially|first thought|first answer|first guess|first verdict|first judgement|first judgment|first reading|first decision|initial (?:verdict|answer|judgement|judgment|assessment|guess|thought|decision|reading|suspicion)|earlier (?:answer|verdict|statement|judgement)|"
     r"previous (?:answer|verdict|statement|judgement)|(?:i|we) (?:also |briefly )?(?:thought|suspected|assumed|believed|said|wrote|took|mistook|feared|supposed)|"
     r"(?:i|we) (?:first|had|had first|initially|originally|previously|wrongly|mistakenly|earlier) (?:thought|suspected|assumed|believed|said|wrote|took|claimed|stated|declared|called|considered|judged|wanted|marked|noted|reported|regarded|rated|classified|concluded)|"
     r"what (?:i|we) took for|what (?:looks|looked|seemed|appeared)|seemed to be|appeared to be|seemed|was tempted|were tempted|was about to|was inclined|mistaken for|would have said|one could think|one might think|at the beginning|in the beginning|on first look|on a first look|"
     r"zuerst|zunächst|auf den ersten blick|d'abord|à première vue|al principio|a primera vista|all'inizio|inizialmente) "
 )
 RETRACTS = re.compile(
-    r" (?:wait|mixed up|confused|looking once more|once more|hold on|overlooked|let me check again|check again|come to think|looking at it again|correction|corrected|scratch that|strike that|on second thought|on second thoughts|second thought|take (?:that|it|this) back|taking that back|(?:i|we) (?:am|was|were|have been|had been) (?:wrong|mistaken|in error)|my mistake|my error|my bad|made (?:a|an) (?:mistake|error)|correct (?:myself|my|this|that)|"
+    r" (?:so (?:i|we) thought|so it (?:seemed|looked)|not really|recount|recounting|excuse me|wrong (?:photo|image|picture|way round)|second (?:check|inspection|glance|examination)|wait|mixed up|confused|looking once more|once more|hold on|overlooked|let me check again|check again|come to think|looking at it again|correction|corrected|scratch that|strike that|on second thought|on second thoughts|second thought|take (?:that|it|this) back|taking that back|(?:i|we) (?:am|was|were|have been|had been) (?:wrong|mistaken|in error)|my mistake|my error|my bad|made (?:a|an) (?:mistake|error)|correct (?:myself|my|this|that)|"
     r"looking again|look again|looked again|looking closer|looking more closely|look more closely|closer look|closer inspection|closer examination|second look|checking again|checked again|re - check|recheck|rechecking|re - checking|double - check|double - checking|double checking|double check|reconsider|reconsidering|reconsidered|revise|revised|revising|amend|amended|"
     r"change my mind|changed my mind|changing my mind|change my (?:answer|verdict|decision|judgement)|apologies|apologize|i apologise|actually|in fact|in reality|after all|must be withdrawn|withdraw|withdrawn|retract|disregard|ignore that|forget that|forget it|not quite|hmm|oops|"
     r"turns out|turned out|on reflection|having looked|zooming in|korrektur|korrigiere|doch|moment|attendez|correction|espera|corrección|correzione|aspetta|wacht|correctie|вернее|исправление|стоп) "

@@ -110,7 +110,7 @@ _AFTER_NOT_A_CELL = re.compile(
     r"barcodes?|bar codes?|codes?\b|matrix|arrays?\b|planes?\b|space\b|rack|servers?|chassis|cartridges?|batter(?:y|ies)|"
     r"discharge|rate\b|certif\w+|mark (?:[ivx]+\b|\d)|cameras?|structures?|geometry|scenes?|appearance|perspective|projection|"
     r"representation|displays?|sensors?|measur\w+|inspection|vision|letters?\b|text|illustration|cells?\b(?! (?:is|are|was|were|has|have|at|in))|"
-    r"cubes\b|blocks\b|grid\b|layout|-shaped|-type|shaped\b|プリン|印刷|画像|モデル|データ|スキャン|表示|バーコード|コード|カメラ|立体|図|ゲーム|打印|프린)"
+    r"cubes\b|blocks\b|grid\b|layout|-shaped|-type|shaped\b|reports?\b|\.(?:png|jpe?g|bmp|tiff?|gif|webp|pdf|html?|json|csv|txt|docx?|zip|stl|step|dwg|dxf)\b|プリン|印刷|画像|モデル|データ|スキャン|表示|バーコード|コード|カメラ|立体|図|ゲーム|打印|프린)"
 )
 _UNIT_AFTER = re.compile(
     r"\s?-?\s?(?:shaped|type|class|sized?|cells?|batter(?:y|ies)|clamps?|clips?|rings?|sub|connectors?|bolts?|profiles?|brackets?|tubes?|beams?|turns?|vitamins?|coins?|channels?|springs?|hooks?|rack|units?|spaces?)\b"
@@ -126,6 +126,7 @@ _STRONG_BEFORE = re.compile(
     r"\b(?:at|cells?|positions?|pos\.?|locations?|loc\.?|coordinates?|coord\.?|places?|spots?|slots?|座標|位置|箇所|場所)"
     r"(?: (?:of|is|are))?\s?[:=]?\s?[\"'(\[]?$"
 )
+_IN_LINE = re.compile(r"\b(?:in|at|from|of) (?:the )?$")
 _DRAWN = re.compile(
     r"\b(?:(?:shown|drawn|rendered|displayed|modell?ed|viewed|depicted|designed|created|printed|represented|is|are) (?:in )?|"
     r"(?:a|an|these|those|of|colou?rful|wooden|plastic|small|simple|stylized) )$"
@@ -191,8 +192,16 @@ class LocationFinder:
         count = rf"(?:(?P<nE>{c}|{'|'.join(sorted(_CARDINALS))})\s)?"
         # Each entry: the pattern, and how its groups are read.
         self._phrases: tuple[tuple[re.Pattern[str], str], ...] = (
-            (re.compile(rf"{colphrase}{_GLUE}{rowphrase}", re.I), "pair"),
+            (re.compile(rf"{colphrase}{_GLUE}{rowphrase}(?![\s,]{{1,3}}(?:in\s)?{_COLUMN}\s?\d)", re.I), "pair"),
+            (re.compile(rf"{colphrase}[\s,:]{{1,3}}(?:from\s)?(?P<rE1>{rown}{_RANGE}{rown})", re.I), "pair"),
             (re.compile(rf"{rowphrase}{gap}{colphrase}(?:\s?{_RANGE}(?P<c2>{num}))?", re.I), "pair"),
+            (
+                re.compile(
+                    rf"{rowphrase}[\s,:]{{1,3}}(?:the\s)?(?P<eE>first|last|leftmost|rightmost)\s(?P<nE>{'|'.join(sorted(_CARDINALS))})\s{_POSITION_NOUN}",
+                    re.I,
+                ),
+                "edge",
+            ),
             (
                 re.compile(
                     rf"(?:the\s)?(?P<eE>first|last|leftmost|rightmost)\s{count}{_POSITION_NOUN}\s(?:of|in|from|on)\s(?:the\s)?{rowphrase}",
@@ -218,6 +227,13 @@ class LocationFinder:
             (
                 re.compile(
                     rf"{rowphrase}[\s,:;-]{{1,3}}(?:from\s)?(?:the\s)?(?:(?:position|number|no\.|place|cell|cube|part)s?\s)?(?P<cE1>{edge}{c}{stop}(?:{link}{edge}{c}{stop}){{0,8}})(?!\s?(?:{cols}|{_POSITION_NOUN}))",
+                    re.I,
+                ),
+                "pair",
+            ),
+            (
+                re.compile(
+                    rf"{rowphrase}[\s,:;-]{{1,3}}(?P<cE1>{edge}{c}{stop}(?:{link}{edge}{c}{stop}){{1,8}})(?=\s(?:are|were|have|look)\s)",
                     re.I,
                 ),
                 "pair",
@@ -291,7 +307,7 @@ class LocationFinder:
             re.I,
         )
         self._axes = re.compile(rf"{_COLUMN}|{_ROW}|[行列段横縦열행]|horizontal|coordinate|\bx\s?[:=]", re.I)
-        near = r"\s{0,2}[-/_,;|:x]?\s{0,2}"
+        near = r"\s{0,2}[-/_,;|:x、・]?\s{0,2}"
         self._tuple = re.compile(
             rf"[(\[{{<]\s{{0,2}}[\"']?(?:(?P<c>{c}){near}[\"']?{near}[\"']?(?P<r>{r})|(?P<r2>{r}){near}[\"']?{near}[\"']?(?P<c2>{c}))[\"']?\s{{0,2}}[)\]}}>]",
             re.I,
@@ -304,7 +320,7 @@ class LocationFinder:
         inner2 = inner.replace("sep", "sep2")
         self._glued = re.compile(rf"{edge}(?:(?P<c>{c}){inner}(?P<r>{r})|(?P<r2>{r}){inner2}(?P<c2>{c})){stop}", re.I)
         self._between = re.compile(
-            rf"^(?:{_RANGE}|\s?(?:から|~|到|至)\s?)(?:the\s)?(?:{_POSITION_NOUN}\s(?:at\s|in\s)?)?(?:position\s|cell\s)?$",
+            rf"^(?:{_RANGE}|\s?(?:から|~|到|至)\s?|,?\s(?:and\s)?(?:ending|ends|finishing|stopping)\s(?:with|at|in|on)\s)(?:the\s)?(?:{_POSITION_NOUN}\s(?:at\s|in\s)?)?(?:position\s|cell\s)?$",
             re.I,
         )
 
@@ -359,13 +375,32 @@ class LocationFinder:
         covered = bytearray(len(text) + 1)
         for place in places:
             covered[place.start : place.end] = b"\x01" * (place.end - place.start)
-        for m in self._lines.finditer(text):
-            if not covered[m.start()] and not covered[m.end() - 1]:
-                places.append(Place(m.start(), m.end(), ()))
+        places += self._find_lines(text, covered)
         places.sort(key=lambda p: p.start)
         return places
 
     # ------------------------------------------------------------ reading
+
+    def _find_lines(self, text: str, covered: bytearray) -> list[Place]:
+        """Rows and columns named alone; in "row C is full, but the one in column 7 is tilted" the second makes a cell."""
+        out: list[Place] = []
+        seen: dict[str, tuple[int, list[str]]] = {}
+        for m in self._lines.finditer(text):
+            if covered[m.start()] or covered[m.end() - 1]:
+                continue
+            groups = [(k[0], v) for k, v in m.groupdict().items() if v]
+            columns = self._expand(" , ".join(v for k, v in groups if k == "c"), self._columns, self._item)
+            rows = self._expand(" , ".join(v for k, v in groups if k == "r"), self._rows, self._item)
+            cells: tuple[str, ...] = ()
+            if len(columns) + len(rows) == 1:
+                end, labels = seen.get("row" if columns else "column", (-1, []))
+                between = text[end : m.start()]
+                inside = _IN_LINE.search(text[max(0, m.start() - 8) : m.start()].lower()) is not None
+                if labels and inside and len(between) < 160 and not re.search(r"[.!?:;\n]", between):
+                    cells = self._cells(columns or labels, rows or labels)
+                seen["column" if columns else "row"] = (m.end(), columns or rows)
+            out.append(Place(m.start(), m.end(), cells))
+        return out
 
     def _cells(self, columns: list[str], rows: list[str]) -> tuple[str, ...]:
         out = []

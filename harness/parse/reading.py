@@ -67,7 +67,7 @@ def read(sentences: Sequence[Sentence]) -> None:
         for index, clause in enumerate(sentence.clauses):
             current = _inherited(clause, index, sentence.clauses, current)
             clause.side = current
-            current = _last_side(clause) or current
+            current = _subject_side(clause) or _last_side(clause) or current
         spoken = [n for c in sentence.clauses for _, n in c.sides if n != "cref"]
         before = "test" if "test" in spoken else current if current != "both" else ""
         conditional = _meaning(sentence, conditional)
@@ -83,6 +83,7 @@ def refers_back(clause: Clause) -> bool:
             clause.line,
         )
         is not None
+        or re.match(r"^ (?:the|a|an) (?:\w+ ){1,2}there (?:is|are|was|has|looks|shows) ", clause.line) is not None
     )
 
 
@@ -134,6 +135,7 @@ def _sides(clause: Clause, placed: bool) -> list[tuple[int, str]]:
         if (
             m.group().split()[-1] == "one"
             and not {"lower", "bottom"} & set(m.group().split())
+            and not found  # "green in the first image and yellow in the second one"
             and re.search(r" (?:LOC|DEF|LINE|UNK) ", clause.line)
         ):
             continue
@@ -141,7 +143,13 @@ def _sides(clause: Clause, placed: bool) -> list[tuple[int, str]]:
             found.append((m.start(), "test"))
     # After "2D and 3D have changed places", "both" are the cells, not the products.
     found.extend(
-        (m.start(), "both") for m in lx.BOTH.finditer(clause.line) if not (placed and len(m.group().split()) == 2)
+        (m.start(), "both")
+        for m in lx.BOTH.finditer(clause.line)
+        if not (
+            placed
+            and (len(m.group().split()) == 2 or " of them " in m.group())
+            and re.search(rf" {lx.IMAGE}$", m.group()) is None
+        )
     )
     found.sort()
     names = [n for _, n in found]
@@ -159,6 +167,12 @@ def _sides(clause: Clause, placed: bool) -> list[tuple[int, str]]:
 
 def _own(clause: Clause) -> str:
     return next((n for _, n in clause.sides if n != "cref"), "")
+
+
+def _subject_side(clause: Clause) -> str:
+    """The side that "it" goes on with: "the lower product lacks the quality of the upper one; it ..." """
+    start, name = clause.sides[0] if clause.sides else (99, "")
+    return name if start <= 5 and name in ("ref", "test") else ""
 
 
 def _last_side(clause: Clause) -> str:
@@ -198,6 +212,10 @@ def _meaning(sentence: Sentence, conditional_before: bool) -> bool:
     """Marks clauses that assert nothing. Returns whether the sentence was conditional ("otherwise" may follow)."""
     clauses = sentence.clauses
     whole = "".join(c.line for c in clauses)
+    for previous, clause in itertools.pairwise(clauses):
+        # "whether it is passed, or defective": the second half is as open as the first
+        if clause.line.startswith(" or ") and re.search(r" whether ", previous.line):
+            clause.unreal = "maybe"
     if "?" in sentence.end_mark:
         for clause in clauses:
             clause.unreal = "question"
@@ -243,6 +261,7 @@ def _meaning(sentence: Sentence, conditional_before: bool) -> bool:
             (withdrawing and clause.line.split()[0] in _CONTRAST)
             or clause.lead == "-"
             or lx.RETRACTS.search(clause.line)
+            or re.match(r"^ (?:when|until) (?:i|we) (?:noticed|saw|found|spotted|discovered|looked) ", clause.line)
         ):
             withdrawing = False
         if lx.FIRST_THOUGHT.search(clause.line):

@@ -191,8 +191,10 @@ class _Reader:
                 columns += self._scalars(value)
             elif _ROW_KEY.match(key) and (scalar or value.kind == "array"):
                 rows += self._scalars(value)
-            elif _PLACE_KEY.match(key) and (
-                self.cells_in(value.start, value.end + 1) or scalar or self._is_pair(value)
+            elif (
+                _PLACE_KEY.match(key)
+                and not self._keyed_by_cell(value)
+                and (self.cells_in(value.start, value.end + 1) or scalar or self._is_pair(value))
             ):
                 cells += self.cells_in(value.start - 1, value.end + 1) or self._pair(value)
             elif (
@@ -301,6 +303,9 @@ class _Reader:
             return ()
         inside = finder_for(self.grid).find(PlainText.of(key.upper()))
         return inside[0].cells if len(inside) == 1 and inside[0].end - inside[0].start >= len(key) - 5 else ()
+
+    def _keyed_by_cell(self, value: Node) -> bool:
+        return value.kind == "object" and any(self._cell_key(k) for k, _, _ in value.members)
 
     def _cell_entry(self, cells: tuple[str, ...], at: int, value: Node, depth: int) -> Callable[[], None]:
         def run() -> None:

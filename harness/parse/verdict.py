@@ -82,13 +82,18 @@ _SORT_OUT = re.compile(
     r" (?:must|should|has to|have to|needs to|need to|shall|is to|will|can only|had to|was|is|be) (?:be )?(sorted out|scrapped|reworked|repaired|returned|sent back|discarded|thrown away|withheld|blocked|quarantined|weeded out|held back|rejected)(?= )"
 )
 _NEG = re.compile(
-    rf" ({lx.NEG_WORDS}|0|prevents|prevent|forbids|prohibits|excludes|precludes|insteadof|free of|free from|frei von|absence of|wrong to|incorrect to|false to|mistake to|error to|unjustified to|unfair to|misleading to|no need to|rule out|ruled out|exclude that|refute|exempt de|libre de|esente da|isento de|vrij van|fri från|devoid of|too \w+ to be|unable|unfit|unsuitable|unworthy|undeserving|deny|denied|instead)(?= )"
+    rf" ({lx.NEG_WORDS}|0(?= (?:\w+ ){{0,2}}(?:{lx.FLAW_NOUN}|DEF|UNK) )|prevents|prevent|forbids|prohibits|excludes|precludes|insteadof|free of|free from|frei von|absence of|wrong to|incorrect to|false to|mistake to|error to|unjustified to|unfair to|misleading to|no need to|rule out|ruled out|exclude that|refute|exempt de|libre de|esente da|isento de|vrij van|fri från|devoid of|too \w+ to be|impossible to(?= (?:\w+ ){{0,2}}$)|unable|unfit|unsuitable|unworthy|undeserving|deny|denied|instead)(?= )"
 )
 _ATTRIBUTE = re.compile(
     r" (?:colou?rs?|shapes?|sizes?|geometr(?:y|ies)|layout|brightness|lighting|light|exposure|background|order|number|count|angles?|orientations?|alignment|structure|arrangement|edges?|surfaces?|textures?|focus|quality|sharpness|contrast|fonts?|diameter|heights?|widths?|shade|shadows?|reflections?|wording|legend|scale|perspective|camera|table|temperature|package|packaging|rows?|materials?|dimensions?) (?:\w+ ){0,6}$"
 )
 _SCOPED = re.compile(
-    r" (?:LOC|LINE|other|others|further|additional|more|else|remaining|rest|elsewhere|except|most|mostly|almost|nearly|many|some|somewhere|partly|partially|autres?|otros?|otras|altri|altre|andere|anderen|weitere|weiteren|übrigen|outros?|overige) "
+    r" (?:LOC|LINE|other|others|further|additional|more|else|remaining|rest|(?<! nor )(?<! or )elsewhere|except|most(?! likely| probably)|mostly|almost|nearly|many|some|somewhere|partly|partially|autres?|otros?|otras|altri|altre|andere|anderen|weitere|weiteren|übrigen|outros?|overige) "
+)
+# "no defect at 5U or anywhere else" is said of the whole product.
+_OR_IS_IT = re.compile(r"^ (?:or|but) (?:is|was|does|did|has) (?:it|this|that) ")
+_EVERYWHERE = re.compile(
+    r" (?:at|in|on|near) LOC (?:, )?(?:or|nor|and) (?:at |in )?(?:any other|anywhere|elsewhere|everywhere)(?: else)?(?= )"
 )
 _IN_ATTRIBUTE = re.compile(
     r"^ (?:in|of|regarding|as to|concerning|between the) (?:the |their |its )?(?:colou?rs?|shapes?|sizes?|geometry|layout|brightness|lighting|light|exposure|background|order|number|count|angle|orientation|alignment|structure|arrangement|surface|texture|focus|quality|sharpness|contrast|design|style|general|position|positions|row|rows|shade|hue|material|dimensions) "
@@ -127,8 +132,15 @@ def hear(sentences: Sequence[Sentence]) -> Hearing:
         for index, clause in enumerate(sentence.clauses):
             following = sentence.clauses[index + 1] if index + 1 < len(sentence.clauses) else None
             line = clause.line
-            if lx.RETRACTS.search(line) or (re.match(r"^ (?:no|sorry) , ", line) and index == 0) or line == " no ":
+            if (
+                lx.RETRACTS.search(line)
+                or (re.match(r"^ (?:no|sorry) , ", line) and index == 0)
+                or line == " no "
+                or _OR_IS_IT.match(line)
+            ):
                 hearing.retractions.append(clause.tokens[0].start)
+            for m in re.finditer(r" , no ,(?= )", line):  # "Defective, no, passed"
+                hearing.retractions.append(clause.tokens[clause.token_at(m.start() + 1)].start)
             hearing.refused = hearing.refused or lx.REFUSES.search(line) is not None
             hearing.undecided = hearing.undecided or lx.UNDECIDED.search(line) is not None
             hearing.echoed = hearing.echoed or clause.unreal == "echo"
@@ -289,6 +301,8 @@ def _negations(line: str, start: int, end: int) -> int | None:
     if _NOT_SURE.search(head) and not re.search(r" not (?:be )?(?:said|called) ", head):
         return None
     count = sum(1 for _ in _NEG.finditer(head))
+    if " neither " in head:
+        count -= head.count(" nor ")  # "neither tilted nor shifted" denies each once
     if re.search(r" (?:doubt|doubts|doubted|doubting|question) (?:\w+ ){0,2}(?:that|if|whether|about|of) ", head):
         if not count:
             return None
@@ -296,7 +310,7 @@ def _negations(line: str, start: int, end: int) -> int | None:
     if head.startswith((" no , ", " no . ")):
         count -= 1
     instead = re.search(r" (?:insteadof|instead) ", head)
-    if instead is not None and len(head[instead.end() :].split()) > 5:
+    if instead is not None and (len(head[instead.end() :].split()) > 5 or " , " in head[instead.end() :]):
         count -= 1
     if _CLAIM.search(head) and _FALSE.search(line[end:]):
         count += 1
@@ -306,6 +320,7 @@ def _negations(line: str, start: int, end: int) -> int | None:
         stop = re.search(r" (?:,|:|but|because|weil) ", tail)
         tail = tail[: stop.start() + 1] if stop else tail
         count += re.match(r"^ (?:it|this|that|the \w+) (?:is|does|was|has|did) not ", tail) is not None
+        count += re.match(r"^ (?:\w+ )?(?:in|on|at) (?:neither|none of) ", tail) is not None
         count += len(re.findall(r" (?:nicht|niet|inte|ikke|pas|değil|не|нет|yok)(?= )", tail))
     return count
 
@@ -315,7 +330,7 @@ _FALSE = re.compile(
     r" (?:is|would be|was) (?:simply |clearly |just )?(?:false|untrue|wrong|incorrect|not true|not correct|unfounded|mistaken|not right) "
 )
 _SEPARATOR = re.compile(
-    r" (?:,|but|instead|rather|sondern|sino|and|so|therefore|hence|thus|given (?:the|that|its)|due to|because of|owing to|on account of|"
+    r" (?:,|/|but|instead|rather|sondern|sino|and|so|therefore|hence|thus|given (?:the|that|its)|due to|because of|owing to|on account of|"
     r"in view of|considering|as a result of|caused by|thanks to|with|for|as|at|on|in|that|or)(?= )"
 )
 _ASIDE = re.compile(
@@ -348,7 +363,7 @@ def _scope_start(head: str) -> int:
             done = _CLOSED.search(segment) is not None and _NEXT_VERB.match(head[m.end() + 1 :]) is not None
         elif mark in ("with", "for", "as", "at", "on", "in", "that"):
             done = _CLOSED_BY_VERDICT.search(segment) is not None
-        elif mark == ",":
+        elif mark in (",", "/"):
             aside = _ASIDE.match(segment) is not None and _AUXILIARY.search(segment) is None
             done = aside or _NEG.search(segment) is None or _CLOSED_BY_VERDICT.search(segment) is not None
         else:
@@ -362,14 +377,17 @@ _CLOSED_BY_VERDICT = re.compile(
     rf" (?:not|never|no|nobody|none|nothing|hardly|barely|nicht|pas|non|no longer) (?:\w+ ){{0,5}}(?:{lx.PASS_WORDS}|good|usable|perfect) "
 )
 _CLOSED = re.compile(rf" (?:no|not|any|without|zero|none|single) (?:\w+ ){{0,4}}(?:{lx.FLAW_NOUN}|DEF|UNK) ")
-_PAST = re.compile(
+PAST = re.compile(
     r" (?:last (?:year|week|month|time|season|summer|winter|spring|autumn|night|monday|tuesday|wednesday|thursday|friday)|ago|in the past|back then|formerly|previously|in former times|years before|in an earlier|yesterday) "
+)
+_ANOTHER_TIME = re.compile(
+    r"^ [^\W\d]+ [^\W\d]+ (?:from|of) (?:last|yesterday|the (?:day|week|month) before|the previous|an? (?:earlier|previous|other)|another) "
 )
 _CALLED = re.compile(
     r" (?:is|are|be|was|were|as|considered|regarded|called|constitutes?|means?|count as|counts as|represents?|call it|call this|call that|calling it|name it|take it for) (?:(?:not|no|a|an|any|really|considered|regarded|to be|as|real|actual|true|the|counted|seen) )*$"
 )
 _DECOY_PASS = re.compile(
-    r"^ (?:fail|fails|failed) to (?:be (?:visible|seen|shown|mentioned|recorded|sharp)|mention|load|appear|display|show)|^ (?:pass|passes|passed|passing) (?:through|by (?!the |inspection|me |us |my |our |qc|qa|this|a )|over|along|on |onto|between|under|into|around|across|beyond|away|down|behind|light|current|rate|rates|mark|marks|the light|the current|a current|filter|word|it on|en|to the next|from hand)"
+    r"^ (?:pass|passing|fail|reject|accept) (?:/ (?:fail|reject) )?(?:criteri\w+|conditions?|limits?|thresholds?|standards?|requirements?|rules?) |^ (?:fail|fails|failed) to (?:be (?:visible|seen|shown|mentioned|recorded|sharp)|mention|load|appear|display|show)|^ (?:pass|passes|passed|passing) (?:through|by (?!the |inspection|me |us |my |our |qc|qa|this|a )|over|along|on |onto|between|under|into|around|across|beyond|away|down|behind|light|current|rate|rates|mark|marks|the light|the current|a current|filter|word|it on|en|to the next|from hand)"
     r"|^ (?:conform|conforms) (?:coating)|^ besteht (?:aus|darin)|^ superat\w+ (?:da|dal)|^ accept(?:ed|s)? (?:as (?:the )?reference|the (?:task|request))|^ (?:ok|okay) (?:, )?(?:let|so|i (?:will|am|see|have|can)|here|now|first|we|the task|looking|this is|to|well|then)|^ qualif\w+ (?:as|for) (?!passed|good|accept)|^ reject (?:bin|box|rate)|^ rejection (?:rate|bin)|^ failure (?:analysis|mode|rate)|^ scrap (?:of|paper|rate|bin)|^ acceptable (?:variation|deviation|tolerance|range|difference)s?"
     r"|^ (?:accept|accepts) (?:that|the fact)|^ (?:passed|accepted|released) (?:earlier|before|previously|yesterday|last)"
 )
@@ -382,9 +400,9 @@ def _is_decoy(clause: Clause, start: int, end: int, passing: bool, following: Cl
     line = clause.line
     tail, head = line[start:], line[: start + 1]
     word = line[start:end].strip()
-    if _PAST.search(line) and re.search(r" (?:was|were|had|been|got|did) (?:\w+ ){0,4}$", line[:end] + " "):
+    if PAST.search(line) and re.search(r" (?:was|were|had|been|got|did) (?:\w+ ){0,4}$", line[:end] + " "):
         return True
-    if _DECOY_PASS.match(tail):
+    if _DECOY_PASS.match(tail) or _ANOTHER_TIME.match(tail):
         return True
     if word in ("pass", "passes", "passing") and _BEFORE_DECOY.search(head):
         return True
@@ -396,7 +414,7 @@ def _is_decoy(clause: Clause, start: int, end: int, passing: bool, following: Cl
         word in ("pass", "conform", "comply")
         and head.endswith(" to ")
         and not re.search(
-            rf" (?:able|allowed|deemed|declared|likely|found|ready|good enough|seems|appears|has|unable|not|happy|glad|pleased|willing|inclined|prepared|going|want|decided|decide|like|{lx.FAIL_WORDS}) to $",
+            rf" (?:able|allowed|deemed|declared|impossible|likely|found|ready|good enough|seems|appears|has|unable|not|happy|glad|pleased|willing|inclined|prepared|going|want|decided|decide|like|{lx.FAIL_WORDS}) to $",
             head,
         )
     ):
@@ -494,7 +512,7 @@ def _equivalents(
     followed_by_except = following is not None and following.line.startswith(" except ")
     index = sentence.clauses.index(clause)
     led_by_except = any(c.line.startswith(" except ") for c in sentence.clauses[max(0, index - 1) : index])
-    scoped = _SCOPED.search(line) is not None or followed_by_except or led_by_except
+    scoped = _SCOPED.search(_EVERYWHERE.sub(" ", line)) is not None or followed_by_except or led_by_except
     for m in _FLAW.finditer(line):
         start, end = m.start(1) - 1, m.end(1)
         negated = _negations(line, start, end)
@@ -504,6 +522,8 @@ def _equivalents(
             r" there (?:is|are|was|were|be) (?:\w+ ){0,3}$", line[: start + 1]
         ):
             continue  # "this isn't a defect" is about a thing, not about the product
+        if negated % 2 and line[: start + 1].endswith((" this ", " that ")):
+            continue  # "I have no name for this defect"
         attribute = _IN_ATTRIBUTE.match(line[end:]) is not None or _ATTRIBUTE.search(line[: start + 1]) is not None
         if negated % 2:
             if not scoped and not attribute and " DEF " not in line[start:]:
@@ -580,7 +600,8 @@ def _equivalents(
             line[start:],
         ):
             continue
-        add("defective" if negated % 2 else "passed", start, end, weak=True)
+        said_of_product = m[1] == "good" and re.search(rf" (?:{lx.PRODUCT}) (?:is|was) (?:not )?$", line[: start + 1])
+        add("defective" if negated % 2 else "passed", start, end, weak=said_of_product is None)
     return found
 
 
