@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from harness.config import DECIBELS
 from harness.report import figures
 from harness.report.evidence import Marker, Piece, version_note
 from harness.report.figures import Figure, Point
@@ -116,6 +117,7 @@ class ComparisonLine:
     difference: str
     pairs: str
     p_value: str
+    p_holm: str
     detectable: str
     sentence: str
 
@@ -376,7 +378,7 @@ def _definitions(define: Mapping[str, Any]) -> tuple[Field, ...]:
         Field("Opening of a passed answer", str(openings.get("passed") or NOT_RECORDED)),
         Field("Opening of a defective answer", str(openings.get("defective") or NOT_RECORDED)),
         Field("Openings taken from", str(openings.get("origin") or NOT_RECORDED)),
-        Field("Targets", ", ".join(f"{name} {limit:.2%}" for name, limit in targets.items()) or "none"),
+        Field("Targets", ", ".join(f"{name} {_of_gate(name, limit)}" for name, limit in targets.items()) or "none"),
     )
 
 
@@ -430,24 +432,32 @@ def _reuse(ledger: Ledger, cycle_id: str) -> tuple[Field, ...]:
 
 
 def _comparison(row: Mapping[str, Any]) -> ComparisonLine:
-    better = "better" if row["difference"] > 0 else "worse" if row["difference"] < 0 else "the same"
-    shown = row["p_holm"] < 0.05
-    sentence = (
-        f"The fine-tuned model is {better} than the {row['baseline']} by {abs(row['difference']):.1%}"
-        if shown
-        else f"No difference to the {row['baseline']} is shown"
+    better = "better" if row["difference"] > 0 else "worse"
+    baseline = "base model" if row["baseline"] == "base" else row["baseline"]
+    difference, ends = _points(row["difference"]), f"[{_points(row['ci_low'])}, {_points(row['ci_high'])}]"
+    said = (
+        f"The fine-tuned model is {better} than the {baseline}"
+        if row["p_holm"] < 0.05
+        else f"No difference to the {baseline} is shown"
     )
     return ComparisonLine(
         metric=row["metric"],
         against=row["baseline"],
         before=f"{row['baseline_value']:.1%}",
         after=f"{row['candidate_value']:.1%}",
-        difference=f"{row['difference']:+.1%} [{row['ci_low']:+.1%}, {row['ci_high']:+.1%}]",
+        difference=f"{difference} {ends}",
         pairs=f"n = {row['n']}: {row['fixed']} fixed, {row['broken']} broken",
-        p_value=f"{row['p_value']:.2g} (Holm {row['p_holm']:.2g})",
-        detectable="–" if row["detectable"] is None else f"{row['detectable']:.1%}",
-        sentence=f"{sentence} (n = {row['n']}, exact McNemar, Holm p = {row['p_holm']:.2g}).",
+        p_value=f"{row['p_value']:.2g}",
+        p_holm=f"{row['p_holm']:.2g}",
+        detectable="–" if row["detectable"] is None else f"{100 * row['detectable']:.1f}",
+        sentence=f"{said}: {difference} points, 95 % interval {ends}, n = {row['n']}, exact McNemar p = "
+        f"{row['p_value']:.2g} (Holm {row['p_holm']:.2g}).",
     )
+
+
+def _points(share: float) -> str:
+    """A difference of shares in percentage points."""
+    return f"{100 * share:+.1f}".replace("-", "−")
 
 
 def _training(cycle: CycleRow, improve: Mapping[str, Any]) -> tuple[Field, ...]:
@@ -463,8 +473,12 @@ def _training(cycle: CycleRow, improve: Mapping[str, Any]) -> tuple[Field, ...]:
             "Kept",
             f"step {improve.get('best_step')}, validation loss {loss:.4f}" if loss is not None else "the last step",
         ),
-        Field("Adapter check", f"largest change of a logit {improve.get('logit_change', NOT_RECORDED)}"),
+        Field("Adapter check", f"largest change of a logit {_number(improve.get('logit_change'))}"),
     )
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else NOT_RECORDED
 
 
 def _gate(row: Any) -> GateLine:
@@ -472,12 +486,16 @@ def _gate(row: Any) -> GateLine:
     return GateLine(
         gate=row.gate,
         status=row.status,
-        target="–" if row.target is None else f"{sign}{row.target:.2%}",
-        value="–" if row.value is None else f"{row.value:.2%}",
-        bound="–" if row.bound is None else f"{row.bound:.2%}",
+        target="–" if row.target is None else f"{sign}{_of_gate(row.gate, row.target)}",
+        value="–" if row.value is None else _of_gate(row.gate, row.value),
+        bound="–" if row.bound is None else _of_gate(row.gate, row.bound),
         reason=row.reason,
         to_decide="–" if row.records_to_decide is None else f"{row.records_to_decide:,}",
     )
+
+
+def _of_gate(name: str, value: float) -> str:
+    return (f"{value:.2f} dB" if name in DECIBELS else f"{value:.2%}").replace("-", "−")
 
 
 def _sharing(cycle: CycleRow, improve: Mapping[str, Any]) -> tuple[Field, ...]:

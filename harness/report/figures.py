@@ -91,12 +91,21 @@ def pareto(rows: Sequence[Mapping[str, Any]]) -> Figure:
                     "name": ROLE_NAMES[role],
                     "x": [escape(name) for name in names],
                     "y": [of_role[name]["missed"] if name in of_role else 0 for name in names],
-                    "text": [f"of {of_role[name]['records']}" if name in of_role else "" for name in names],
-                    "hovertemplate": "%{x}: %{y} missed %{text}<extra></extra>",
+                    "text": [_missed(of_role.get(name)) for name in names],
+                    "textposition": "outside",
+                    "textangle": 0,
+                    "cliponaxis": False,
+                    "hovertemplate": "%{x}: %{text} missed<extra></extra>",
                     "marker": {"color": ROLE_COLORS[role], "pattern": {"shape": "/" if role == "base" else ""}},
                 }
             )
-    return _figure(traces, title="Missed test records by defect", x="", y="missed records")
+    figure = _figure(traces, title="Missed test records by defect", x="", y="missed records")
+    figure["layout"]["yaxis"]["rangemode"] = "tozero"
+    return figure
+
+
+def _missed(row: Mapping[str, Any] | None) -> str:
+    return "" if row is None else f"{row['missed']} of {row['records']}"
 
 
 def heat_map(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], names: Sequence[str], *, title: str) -> Figure:
@@ -187,32 +196,35 @@ def factor_effects(rows: Sequence[Mapping[str, Any]], role: str) -> Figure:
         "truth=passed": ("truly passed", GOOD, "square"),
         "truth=defective": ("truly defective", BAD, "diamond"),
     }
-    factors = {row["factor"]: _level_names(row) for row in rows}
     traces = []
     for part, (name, color, symbol) in looks.items():
         own = [row for row in rows if row["slice"] == part]
         if own:
             # A gap after each factor: a line joins the two levels of one factor, never two factors.
-            x = [spot for row in own for spot in (*_level_names(row), _level_names(row)[1])]
+            spots = [spot for row in own for spot in (*_levels(row), _levels(row)[1])]
             y = [mean for row in own for mean in (row["low_mean"], row["high_mean"], None)]
             traces.append(
                 {
-                    "type": "scatter", "mode": "lines+markers", "name": f"{name}, n = {own[0]['n']}", "x": x, "y": y,
+                    "type": "scatter", "mode": "lines+markers", "name": f"{name}, n = {own[0]['n']}",
+                    "x": [[factor for factor, _ in spots], [level for _, level in spots]], "y": y,
                     "connectgaps": False, "line": {"color": color, "width": 2},
                     "marker": {"color": color, "size": 8, "symbol": symbol},
                     "hovertemplate": "%{x}: s = %{y:.3f}<extra></extra>",
                 }
             )  # fmt: skip
     title = f"Factor effects on validation, {ROLE_NAMES[role]}"
-    figure = _figure(traces, title=title, x="", y="mean s = 2 P(defective) − 1", height=400)
-    spots = [spot for names in factors.values() for spot in names]
-    figure["layout"]["xaxis"].update(type="category", categoryorder="array", categoryarray=spots, tickangle=-45)
+    figure = _figure(traces, title=title, x="", y="mean s = 2 P(defective) − 1", height=360)
+    figure["layout"]["xaxis"].update(type="multicategory", tickangle=0, tickfont={"size": 10})
     return figure
 
 
-def _level_names(row: Mapping[str, Any]) -> tuple[str, str]:
-    name = str(row["factor"]).replace("_", " ")
-    return escape(f"{name} {row['low_level']}"), escape(f"{name} {row['high_level']}")
+def _levels(row: Mapping[str, Any]) -> tuple[tuple[str, str], tuple[str, str]]:
+    """The two places of a factor on the axis: its name, and a short word for each level."""
+    name = escape(str(row["factor"]).replace("_", " "))
+    low, high = (
+        escape(str(row[key]).removeprefix("sigma ").replace(" degree", "°")) for key in ("low_level", "high_level")
+    )
+    return (name, low), (name, high)
 
 
 def _figure(
@@ -224,7 +236,9 @@ def _figure(
     y_range: tuple[float, float] | None = None,
     percent: bool = False,
     height: int = 320,
+    legend_rows: int = 1,
 ) -> Figure:
+    """A figure with its legend between title and axes; `legend_rows` lines are left free for it."""
     yaxis: dict[str, Any] = {"title": {"text": y}, "automargin": True, "zeroline": False}
     if y_range is not None:
         yaxis["range"] = list(y_range)
@@ -233,14 +247,17 @@ def _figure(
     return {
         "data": list(traces),
         "layout": {
-            "title": {"text": title, "font": {"size": 14}, "x": 0.02, "xanchor": "left"},
+            "title": {
+                "text": title, "font": {"size": 14}, "x": 0.02, "xanchor": "left",
+                "yref": "container", "y": 1, "yanchor": "top", "pad": {"t": 8},
+            },
             "height": height,
-            "margin": {"l": 48, "r": 16, "t": 56, "b": 44},
+            "margin": {"l": 48, "r": 16, "t": 40 + 24 * legend_rows, "b": 44},
             "xaxis": {"title": {"text": x}, "automargin": True, "zeroline": False},
             "yaxis": yaxis,
-            "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.12},
+            "legend": {"orientation": "h", "x": 1, "xanchor": "right", "y": 1.01, "yanchor": "bottom"},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "barmode": "group",
         },
-    }
+    }  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from harness.score.gauge import MEANINGS, gauge_notes
+from harness.score.gauge import MEANINGS, gauge_notes, raters_of
 from harness.store import Ledger, read
 from harness.store.rows import GaugeFigureRow
 
@@ -53,13 +53,15 @@ def gauge_part(ledger: Ledger, cycle_id: str) -> GaugePart | None:
 
 def _study(cycle_id: str, rows: Sequence[GaugeFigureRow]) -> GaugeStudy:
     first = rows[0]
-    raters = [rater for rater in dict.fromkeys(row.rater for row in rows) if rater != "all" and " and " not in rater]
+    raters = raters_of(row.rater for row in rows)
     asked = "greedy" if first.temperature is None else f"sampled at temperature {first.temperature:g}"
     trials = "1 trial" if first.repeats == 1 else f"{first.repeats} trials"
+    notes = gauge_notes(first.temperature, first.repeats, len(raters))
+    notes.append(f"Read by parser version {first.parser_version}; harness rescore judges the trials again.")
     return GaugeStudy(
         title=f"{', '.join(raters)}: {trials} a test picture, {asked} ({first.studied_at:%Y-%m-%d %H:%M} UTC)",
         lines=tuple(_line(row) for row in rows),
-        notes=tuple(gauge_notes(first.temperature, first.repeats, len(raters))),
+        notes=tuple(notes),
         query=(
             f"harness sql \"SELECT sample_id FROM v_answers WHERE cycle_id = '{cycle_id}' AND split = 'test' "
             f"AND model_role = 'finetuned' AND condition_id = '{first.condition_id}' "

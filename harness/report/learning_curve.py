@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.report import figures
 from harness.report.figures import FINETUNED, Figure, Point
+from harness.score.aggregate import PROPORTIONS
 from harness.score.curve_target import records_needed
 from harness.score.learning_curve import LearningCurve, band, metric_curve
 from harness.store import Ledger, pages
@@ -58,7 +59,8 @@ def curve_part(ledger: Ledger, cycle: CycleRow) -> CurvePart | None:
     if cycle.cycle_id not in joined:
         return None
     answers = family_answers(ledger, found)
-    targets: dict[str, float] = json.loads(cycle.config).get("targets") or {}
+    charter: dict[str, float] = json.loads(cycle.config).get("targets") or {}
+    targets = {metric: limit for metric, limit in charter.items() if metric in PROPORTIONS}
     curves = {
         metric: metric_curve(metric, answers.sizes, answers.scores, answers.defective, answers.groups)
         for metric in dict.fromkeys((*CURVES, *targets))

@@ -95,15 +95,18 @@ def _figures(charts: Sequence[Chart]) -> dict[str, Figure]:
 
 
 def _rates(chart: Chart, title: str, other: Chart | None = None) -> Figure:
-    """The points of a chart with centre and limits; those of another chart of the same points beside them."""
-    names = [f"{number}. {escape(point.lot)}" for number, point in enumerate(chart.points, start=1)]
+    """The points of a chart with centre and limits; those of another chart of the same points beside them.
+
+    The axis has the lots' places in the table above it: their names are long.
+    """
+    places = [str(place) for place in range(1, len(chart.points) + 1)]
     alarming = {p.lot for c in (chart, other) if c is not None for p in c.points if p.alarm}
     traces: list[dict[str, Any]] = [
         {
-            "type": "scatter", "mode": "lines+markers", "name": "lot", "x": names,
+            "type": "scatter", "mode": "lines+markers", "name": "lot", "x": places,
             "y": [point.value for point in chart.points],
-            "text": [f"{point.mistakes} of {point.n}" for point in chart.points],
-            "hovertemplate": "%{x}: %{y:.4g}, %{text}<extra></extra>", "line": {"color": FINETUNED, "width": 2},
+            "text": [f"{escape(point.lot)}: {point.mistakes} of {point.n}" for point in chart.points],
+            "hovertemplate": "lot %{x}, %{text}: %{y:.4g}<extra></extra>", "line": {"color": FINETUNED, "width": 2},
             "marker": {
                 "size": [12 if point.lot in alarming else 7 for point in chart.points],
                 "color": [BAD if point.lot in alarming else FINETUNED for point in chart.points],
@@ -112,19 +115,21 @@ def _rates(chart: Chart, title: str, other: Chart | None = None) -> Figure:
         }
     ]  # fmt: skip
     if chart.center is not None and chart.name != "cusum":
-        traces.append(_rule(names, [chart.center] * len(names), "centre", BASE, "dot"))
+        traces.append(_rule(places, [chart.center] * len(places), "centre", BASE, "dot"))
     for limits, color, dash, label in ((chart, BAD, "dash", "limit"), (other, AMBER, "dashdot", "limit of p'")):
         if limits is None:
             continue
         ends = [("high", [p.high for p in limits.points]), ("low", [p.low for p in limits.points])]
         shown = [values for _, values in ends if any(value is not None for value in values)]
         traces += [
-            {**_rule(names, values, label, color, dash), "legendgroup": label, "showlegend": place == 0}
+            {**_rule(places, values, label, color, dash), "legendgroup": label, "showlegend": place == 0}
             for place, values in enumerate(shown)
         ]
-    figure = _figure(traces, title=title, x="lot", percent=chart.name != "cusum")
+    figure = _figure(traces, title=title, x="lot", percent=chart.name != "cusum", legend_rows=1 if other is None else 2)
     figure["layout"]["xaxis"]["type"] = "category"
     figure["layout"]["yaxis"]["rangemode"] = "tozero"
+    if not any(value for trace in traces for value in trace["y"]):
+        figure["layout"]["yaxis"]["range"] = [0, 0.1]  # nothing but zeros: the drawing would reach to 100 %
     return figure
 
 

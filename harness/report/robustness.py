@@ -76,7 +76,8 @@ def robustness_part(ledger: Ledger, cycle_id: str) -> RobustnessPart | None:
     if study is None:
         return None
     effects = noise.effects(ledger, cycle_id)
-    n1, n2 = (levels_in_words(condition) for condition in (study.n1_condition, study.n2_condition))
+    n1, n2 = (levels_in_words(condition).replace("_", " ") for condition in (study.n1_condition, study.n2_condition))
+    pushes = study.compound == "factors"  # else they are runs of the plan, with the lowest and the highest mean score
     plots = {
         f"noise_effects_{role}": figures.factor_effects([asdict(e) for e in effects if e.model_role == role], role)
         for role in ("base", "finetuned")
@@ -86,8 +87,8 @@ def robustness_part(ledger: Ledger, cycle_id: str) -> RobustnessPart | None:
     if past is not None:
         plots["noise_history"] = past
     return RobustnessPart(
-        compound=f"N1 pushes s down: {n1}. N2 pushes s up: {n2}. Chosen by the fine-tuned model on validation: "
-        f"{study.reason}.",
+        compound=f"N1{' pushes s down' if pushes else ''}: {n1}. N2{' pushes s up' if pushes else ''}: {n2}. "
+        f"Chosen by the fine-tuned model on validation: {study.reason.replace('_', ' ')}.",
         records=f"{study.validation_records} validation records in the 8 runs of the L8, {study.test_records} test "
         "records under N1 and N2",
         reference=study.reference_model_id,
@@ -146,8 +147,8 @@ def history_plot(rows: Sequence[dict[str, object]]) -> Figure | None:
         del trace["line"]["color"], trace["marker"]["color"]
     figure["layout"]["xaxis"]["type"] = "category"
     del figure["layout"]["yaxis"]["range"], figure["layout"]["yaxis"]["tickformat"]
-    figure["layout"]["legend"] = {"orientation": "h", "x": 0, "y": -0.3}
     figure["layout"]["height"] = 380
+    figure["layout"]["margin"]["t"] += 24 * (len(yardsticks) - 1)  # a line of the legend each
     return figure
 
 
@@ -173,11 +174,11 @@ def _in_words(row: NoiseSnRow | None) -> str:
     if row.metric.endswith("_rate"):
         return f"{row.value:.1%}{_ends(row.ci_low, row.ci_high, '.1%')}, n = {row.n}"
     if math.isinf(row.value):
-        named = f"{'+' if row.value > 0 else '−'}∞ dB: {row.method.partition('; ')[0]}"
+        named = f"{_end(row.value, '')} dB: {row.method.partition('; ')[0]}"
         return named + ("" if row.ci_high is None else f"; 95 %{_ends(row.ci_low, row.ci_high, '.2f')}")
     against = " (against the signal)" if row.method.startswith("against") else ""
-    beta = "" if row.beta is None else f", β = {row.beta:.3f}"
-    return f"{row.value:.2f} dB{_ends(row.ci_low, row.ci_high, '.2f')}{beta}{against}, n = {row.n}"
+    beta = "" if row.beta is None else f", β = {_end(row.beta, '.3f')}"
+    return f"{_end(row.value, '.2f')} dB{_ends(row.ci_low, row.ci_high, '.2f')}{beta}{against}, n = {row.n}"
 
 
 def _rate(metric: str, row: dict[str, object] | None) -> str:
@@ -189,7 +190,7 @@ def _rate(metric: str, row: dict[str, object] | None) -> str:
     form = ".2f" if metric == "digital_sn" else ".1%"
     sign = {">=": "≥ ", "<=": "≤ "}.get(str(row["method"])[:2], "") if metric == "digital_sn" else ""
     unit = " dB" if metric == "digital_sn" else ""
-    return f"{sign}{value:{form}}{unit}{_ends(row['ci_low'], row['ci_high'], form)}, n = {row['n']}"
+    return f"{sign}{_end(value, form)}{unit}{_ends(row['ci_low'], row['ci_high'], form)}, n = {row['n']}"
 
 
 def _ends(low: object, high: object, form: str) -> str:
@@ -199,7 +200,7 @@ def _ends(low: object, high: object, form: str) -> str:
 
 
 def _end(value: float, form: str) -> str:
-    return f"{value:{form}}" if math.isfinite(value) else "+∞" if value > 0 else "−∞"
+    return f"{value:{form}}".replace("-", "−") if math.isfinite(value) else "+∞" if value > 0 else "−∞"
 
 
 def _effect(row: NoiseEffectRow) -> EffectLine:

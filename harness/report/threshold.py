@@ -145,9 +145,10 @@ def _escape_overkill(curves: Mapping[str, Mapping[str, Any]], row: ThresholdRow)
                     "hovertemplate": f"no escape from %{{x:.4g}} on: overkills %{{y:.1%}} ({split})<extra></extra>",
                 }
             )  # fmt: skip
-    figure = _over_p(traces, "Escapes and overkills over the threshold", "threshold of P(defective)", row)
+    figure = _over_p(
+        traces, "Escapes and overkills over the threshold", "threshold of P(defective)", row, legend_rows=2
+    )
     figure["layout"]["yaxis"].update(range=[-0.03, 1.03], tickformat=".0%")
-    figure["layout"]["legend"] = {"orientation": "h", "x": 0, "y": -0.25}
     return figure
 
 
@@ -200,7 +201,7 @@ def _reliability(bins: Sequence[Mapping[str, Any]]) -> Figure:
     }  # fmt: skip
     figure = _figure(
         [points, _diagonal("perfectly calibrated")], title="Reliability, test", x="mean P(defective) of the bin",
-        y="truly defective", y_range=(-0.03, 1.03), percent=True,
+        y="truly defective", y_range=(-0.03, 1.03), percent=True, legend_rows=2,
     )  # fmt: skip
     figure["layout"]["xaxis"]["range"] = [-0.03, 1.03]
     return figure
@@ -213,9 +214,9 @@ def _diagonal(name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _over_p(traces: Sequence[dict[str, Any]], title: str, x: str, row: ThresholdRow) -> Figure:
+def _over_p(traces: Sequence[dict[str, Any]], title: str, x: str, row: ThresholdRow, *, legend_rows: int = 1) -> Figure:
     """A figure over [0, 1] with strokes at the thresholds."""
-    figure = _figure(traces, title=title, x=x, height=360)
+    figure = _figure(traces, title=title, x=x, height=360, legend_rows=legend_rows)
     figure["layout"]["xaxis"]["range"] = [-0.02, 1.02]
     figure["layout"]["shapes"] = [
         {"type": "line", "x0": at, "x1": at, "yref": "paper", "y0": 0, "y1": 1,

@@ -217,8 +217,9 @@ def _misfit(law: PowerLaw, sizes: Array, values: Array, variances: Array) -> str
     if float(chi2.sf(squares, freedom)) >= MISFIT:
         return ""
     return (
-        f"the points do not follow a rising curve (chi-square {squares:.0f} with {freedom} degrees of freedom); "
-        "several seeds a size would tell the scatter between trainings"
+        f"the points do not follow a - b n^-c within the scatter of the test records (chi-square {squares:.0f}, "
+        f"{freedom} degree{'s' * (freedom != 1)} of freedom); several seeds a size would tell the scatter between "
+        "trainings"
     )
 
 

@@ -44,7 +44,7 @@ def analyze(run: CycleRun) -> dict[str, Any]:
     notes += _rare(run, trained)
     tested = judged(run.ledger, cycle_id, role)
     strata = rank_strata(tested, trained)
-    notes += _advice(strata)
+    notes += _advice(strata, name)
     for note in notes:
         run.say(f"analyze: {note}")
     return {
@@ -75,7 +75,7 @@ def _rare(run: CycleRun, trained: Sequence[Sequence[Finding]]) -> list[str]:
     return notes
 
 
-def _advice(strata: Sequence[Stratum]) -> list[str]:
+def _advice(strata: Sequence[Stratum], judged_by: str) -> list[str]:
     """The first strata in words; nothing where nothing is missed."""
     wanted = [stratum for stratum in strata[:NAMED] if stratum.gain > 0]
     if not wanted:
@@ -84,4 +84,4 @@ def _advice(strata: Sequence[Stratum]) -> list[str]:
         f"{s.name} ({s.missed} of {s.n} missed, {s.trained} in training{', few test records' if s.few else ''})"
         for s in wanted
     )
-    return [f"records that would teach most, {ADDED} of each: {top}"]
+    return [f"records that would teach most, {ADDED} of each, going by what {judged_by} misses: {top}"]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,9 @@ from harness.report import figures, render_reports
 from harness.report.contexts import SHOWN_FIGURES, cycle_page, index_page
 from harness.store import Ledger, read, write
 from harness.store.rows import MetricRow
+from tests.report.conftest import open_page
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
-CHROMIUM, CHROMEDRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +42,12 @@ def test_every_figure_stands_with_n_and_interval(built_ledger: Path) -> None:
     # 23 of 24 right; Wilson 95 % by hand: (p + z2/2n +- z sqrt(p(1-p)/n + z2/4n2)) / (1 + z2/n)
     assert verdict.finetuned == "95.8% [79.8%, 99.3%], n = 24"
     assert {line.against for line in page.comparisons} == {"base"}
-    assert all("exact McNemar" in line.sentence for line in page.comparisons)
+    first = page.comparisons[0]
+    # 23 of 24 against none right: 95.8 points and 23 fixed; the exact two-sided p is 2 / 2^23
+    assert first.metric == "exact_accuracy"
+    assert first.difference.startswith("+95.8 [+")
+    assert first.pairs == "n = 24: 23 fixed, 0 broken"
+    assert first.p_value == f"{2 / 2**23:.2g}"
 
 
 def test_flips_come_first(built_ledger: Path) -> None:
@@ -124,41 +127,11 @@ def test_the_incumbent_is_the_one_that_passed_or_was_promoted(built_ledger: Path
     assert read.incumbent(Ledger(built_ledger), "default") is None
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    if CHROMIUM is None or CHROMEDRIVER is None:
-        pytest.skip("Chromium and chromedriver are not installed (Debian: apt-get install chromium chromium-driver)")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for word in (
-        "headless=new", "no-sandbox", "disable-gpu", "no-first-run", "disable-background-networking",
-        "disable-component-update", "disable-sync", "disable-quic",
-        f"user-data-dir={tmp_path_factory.mktemp('profile')}",
-    ):  # fmt: skip
-        options.add_argument(f"--{word}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(CHROMEDRIVER))
-    yield driver
-    driver.quit()
-
-
 @pytest.mark.browser
 @pytest.mark.parametrize("page", ["index.html", "c0001/index.html", "c0002/index.html"])
 @pytest.mark.parametrize("width", [1280, 400])
 def test_in_a_real_browser(browser: Any, pages: Path, page: str, width: int) -> None:
-    from selenium.webdriver.support.ui import WebDriverWait
-
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride", {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    )
-    browser.get((pages / page).as_uri())
-    count = "return [document.querySelectorAll('.plot').length, document.querySelectorAll('.plot .main-svg').length]"
-    WebDriverWait(browser, 20).until(
-        lambda driver: 0 < driver.execute_script(count)[0] <= driver.execute_script(count)[1]
-    )
+    open_page(browser, (pages / page).as_uri(), width)
     assert browser.get_log("browser") == []
     assert "owned" not in browser.title
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from harness.stages.reference import Reference
 from harness.stages.robustness import NoiseStudy, store_study
 from harness.store import Ledger, read, write
 from harness.store.rows import ModelRow, NoiseStudyRow
+from tests.command import run
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 TRUTH = [1.0, -1.0] * 12
@@ -32,10 +34,11 @@ MODELS = {
     "mute": {1.0: 0.0, -1.0: 0.0},
     "perfect": {1.0: 1.0, -1.0: -1.0},
     "mirrored": {1.0: -1.0, -1.0: 1.0},
+    "shy": {1.0: 0.8, -1.0: -0.2},
 }
 
 
-def _study(
+def write_study(
     ledger: Ledger, cycle_id: str, name: str, reference: str = "base", former: str | None = None
 ) -> dict[tuple[str, str, str], RobustnessLine]:
     """Write the study of a cycle whose two models both always score as MODELS[name] says."""
@@ -80,7 +83,7 @@ def test_degenerate_models(
     ledger_folder: Path, tmp_path: Path, name: str, sn_truth: str, sn_base: str, overall: str, p: str, q: str
 ) -> None:
     ledger = Ledger(ledger_folder)
-    lines = _study(ledger, "c0001", name)
+    lines = write_study(ledger, "c0001", name)
     for metric, reference, wanted in (
         ("sn_truth", "truth", sn_truth),
         ("sn_base", "base", sn_base),
@@ -101,17 +104,40 @@ def test_degenerate_models(
 def test_plotly_draws_the_effects(ledger_folder: Path) -> None:
     go = pytest.importorskip("plotly.graph_objects")
     ledger = Ledger(ledger_folder)
-    _study(ledger, "c0001", "perfect")
+    write_study(ledger, "c0001", "perfect")
     plots = cycle_page(ledger, "c0001", made_at=NOW, version="test").plots
     for role in ("base", "finetuned"):
         figure = go.Figure(plots[f"noise_effects_{role}"])
         assert len(figure.data) == 3
-        assert list(figure.layout.xaxis.categoryarray) == [
-            "brightness -20 %", "brightness +20 %", "gaussian noise sigma 0", "gaussian noise sigma 10",
-            "jpeg quality 95", "jpeg quality 60", "shift 0 %", "shift 2 %", "blur 0 px", "blur 1 px",
-            "rotation -1 degree", "rotation +1 degree", "prompt canonical", "prompt paraphrased",
+        factors, levels = figure.data[0].x
+        assert list(dict.fromkeys(zip(factors, levels, strict=True))) == [
+            ("brightness", "-20 %"), ("brightness", "+20 %"), ("gaussian noise", "0"), ("gaussian noise", "10"),
+            ("jpeg quality", "95"), ("jpeg quality", "60"), ("shift", "0 %"), ("shift", "2 %"), ("blur", "0 px"),
+            ("blur", "1 px"), ("rotation", "-1°"), ("rotation", "+1°"), ("prompt", "canonical"),
+            ("prompt", "paraphrased"),
         ]  # fmt: skip
         assert list(figure.data[0].y)[:3] == [0.0, 0.0, None], "a gap between two factors"
+
+
+def test_the_gate_on_sn_truth(ledger_folder: Path, tmp_path: Path) -> None:
+    """4.44 dB of scores .8 and -.2: S_beta = 12 and S_N = 4.32 in all."""
+    ledger = Ledger(ledger_folder)
+    target = ["gate", "c0001", "--runs", ledger_folder, "--json"]
+    first = run(*target, "--set", "targets.sn_truth=3")
+    (gate,) = [row for row in json.loads(first.out) if row["gate"] == "sn_truth"]
+    assert (gate["status"], gate["target"], gate["value"]) == ("inconclusive", 3.0, None)
+    assert gate["reason"] == "no noise study yet: harness robustness c0001, then harness gate c0001"
+    write_study(ledger, "c0001", "shy")
+    for limit, status in ((2.5, "pass"), (4.0, "inconclusive"), (7.5, "fail")):
+        again = run(*target, "--set", f"targets.sn_truth={limit}")
+        (gate,) = [row for row in json.loads(again.out) if row["gate"] == "sn_truth"]
+        assert gate["value"] == pytest.approx(10 * math.log10(12 / 4.32))
+        assert (gate["status"], gate["direction"], gate["n"]) == (status, "at_least", 24), gate["reason"]
+    text = render_reports(ledger, ["c0001"], tmp_path)[0].read_text("utf-8")
+    assert "≥ 7.50 dB" in text
+    assert "4.44 dB" in text
+    curve = run("curve", "c0001", "c0002", "--runs", ledger_folder)
+    assert curve.code == 0, "a target in dB has no learning curve"
 
 
 def test_a_cycle_without_a_study_has_no_section(built_ledger: Path) -> None:
@@ -120,8 +146,8 @@ def test_a_cycle_without_a_study_has_no_section(built_ledger: Path) -> None:
 
 def test_both_references_stand_in_the_table_after_a_change(ledger_folder: Path) -> None:
     ledger = Ledger(ledger_folder)
-    _study(ledger, "c0001", "perfect")
-    lines = _study(ledger, "c0002", "perfect", reference="c0001", former="base")
+    write_study(ledger, "c0001", "perfect")
+    lines = write_study(ledger, "c0002", "perfect", reference="c0001", former="base")
     assert {reference for metric, reference, _ in lines if metric == "sn_base"} == {"base", "c0001"}
     product = read.product(ledger, "default")
     assert product is not None
@@ -151,17 +177,17 @@ def test_ratios_of_different_yardsticks_are_never_joined(ledger_folder: Path) ->
 
 def test_a_study_of_another_cycle_stays(ledger_folder: Path) -> None:
     ledger = Ledger(ledger_folder)
-    _study(ledger, "c0001", "perfect")
+    write_study(ledger, "c0001", "perfect")
     before = robustness_part(ledger, "c0001")
-    _study(ledger, "c0002", "passed")
+    write_study(ledger, "c0002", "passed")
     assert robustness_part(ledger, "c0001") == before
-    _study(ledger, "c0002", "perfect")
+    write_study(ledger, "c0002", "perfect")
     assert len(read.rows(ledger, NoiseStudyRow)) == 2, "a second study replaces the first"
 
 
 def test_infinities_survive_the_ledger(ledger_folder: Path) -> None:
     ledger = Ledger(ledger_folder)
-    _study(ledger, "c0001", "passed")
+    write_study(ledger, "c0001", "passed")
     found = read.table(ledger, "SELECT metric, value, ci_low FROM noise_sn WHERE metric LIKE 'sn_%' ORDER BY ALL")
     assert [(row["metric"], row["value"]) for row in found] == [
         ("sn_base", math.inf), ("sn_base", math.inf), ("sn_truth", -math.inf), ("sn_truth", -math.inf),

@@ -179,8 +179,10 @@ def test_points_that_follow_no_curve_are_told() -> None:
     assert curve.law is None
     needed = records_needed(curve, 0.7)
     assert not needed.estimable
-    assert "do not follow a rising curve" in needed.sentence
+    assert "do not follow a - b n^-c within the scatter of the test records" in needed.sentence
     assert "2 degrees of freedom" in needed.sentence
+    fewer = fit_learning_curve(SIZES[:4], _answers([0.9, 0.1, 0.8, 0.2]))
+    assert "1 degree of freedom" in fewer.reason
 
 
 def test_an_interval_open_above_says_so() -> None:
