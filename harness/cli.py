@@ -12,6 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -236,7 +237,7 @@ def rescore(cycles: Cycles = None, as_json: AsJson = False, runs: Runs = RUNS, c
 
     from harness.stages.rescore import rescore as rescore_cycles
 
-    changes = rescore_cycles(_ledger(runs), cycles or [])
+    changes = rescore_cycles(_ledger(runs), cycles or [], say=_say)
     _print_rows([asdict(change) for change in changes], as_json)
     _say(f"{len(changes)} scores changed" + ("; judge them again: harness gate CYCLE" if changes else ""))
 
@@ -442,7 +443,8 @@ def watch(
     if data and seen.alarms:
         raise CheckFailed(
             f"alarm at lot {seen.lot!r} of {cycle}: {'; '.join(seen.alarms)}",
-            hint='look at its wrong answers: harness sql "SELECT * FROM lot_answers WHERE NOT verdict_correct"; '
+            hint='look at its wrong answers: harness sql "SELECT * FROM lot_answers WHERE NOT verdict_correct AND '
+            f"cycle_id = '{cycle}' AND lot = {_quoted(seen.lot)}\"; "
             "wrong labels? correct them and watch it anew with --replace",
         )
 
@@ -691,9 +693,16 @@ def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
     console.print(table)
 
 
+def _quoted(text: str) -> str:
+    """A text as SQL has it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 def _cell(value: Any) -> str:
     if value is None:
         return ""
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):

@@ -6,6 +6,7 @@ Unknown keys fail (with the nearest known one): a misspelt setting that is silen
 
 from __future__ import annotations
 
+import math
 import tomllib
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -27,6 +28,9 @@ AT_LEAST = (
     "pass_accuracy", "defect_accuracy", "verdict_accuracy", "location_accuracy", "defect_name_accuracy",
     "exact_accuracy", "parsed_rate", "style_rate",
 )  # fmt: skip
+
+#: ratios in dB from the noise study; more is better.
+DECIBELS = ("sn_truth",)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -138,7 +142,7 @@ class CycleConfig(_Section):
     charter: dict[str, str] = Field(default={}, description="free text for the report: purpose, customer, owner ...")
     grid: GridConfig = GridConfig()
     vocabulary: dict[str, list[str]] = Field(default={}, description="defect name -> other ways to write it")
-    targets: dict[str, Share] = Field(
+    targets: dict[str, float] = Field(
         default={"miss_rate": 0.02, "false_reject_rate": 0.05, "parsed_rate": 0.95},
         description="what a release must show",
     )
@@ -153,10 +157,16 @@ class CycleConfig(_Section):
     @field_validator("targets")
     @classmethod
     def _known_metrics(cls, value: dict[str, float]) -> dict[str, float]:
-        known = AT_MOST + AT_LEAST
+        known = AT_MOST + AT_LEAST + DECIBELS
         unknown = [name for name in value if name not in known]
         if unknown:
             raise ValueError(f"no target is known for {', '.join(unknown)}; known: {', '.join(known)}")
+        outside = [name for name, limit in value.items() if name not in DECIBELS and not 0 <= limit <= 1]
+        if outside:
+            raise ValueError(f"{', '.join(outside)}: a target of a share lies in [0, 1]")
+        endless = [name for name, limit in value.items() if not math.isfinite(limit)]
+        if endless:
+            raise ValueError(f"{', '.join(endless)}: a target in dB is a finite number")
         return value
 
     def as_grid(self) -> Grid:

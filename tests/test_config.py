@@ -53,6 +53,24 @@ def test_all_errors_are_told_at_once() -> None:
     assert "missrate" in message
 
 
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("targets.miss_rate=1.5", "miss_rate: a target of a share lies in [0, 1]"),
+        ("targets.miss_rate=nan", "miss_rate: a target of a share lies in [0, 1]"),
+        ("targets.sn_truth=inf", "sn_truth: a target in dB is a finite number"),
+    ],
+)
+def test_a_target_out_of_range(setting: str, words: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        load_config(settings=[setting])
+    assert words in error.value.message
+
+
+def test_a_target_in_decibels_may_be_any_number() -> None:
+    assert load_config(settings=["targets.sn_truth=-2.5"]).targets["sn_truth"] == -2.5
+
+
 @pytest.mark.parametrize("setting", ["train", "=3", ""])
 def test_set_without_a_key_is_an_error(setting: str) -> None:
     with pytest.raises(ConfigError, match="key=value"):

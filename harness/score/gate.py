@@ -11,13 +11,15 @@ sample cannot show; its reason says how large a loss the sample would show.
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from harness.score.aggregate import Scored
 from harness.score.compare import detectable_difference, regression_p_value
-from harness.score.intervals import lower_bound, upper_bound
+from harness.score.intervals import Interval, lower_bound, upper_bound
 from harness.score.needed import more_records_needed, records_to_decide
 
 Status = Literal["pass", "fail", "inconclusive"]
@@ -30,7 +32,7 @@ ROUNDING = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a release must show of a proportion: `metric` at most, or at least, `limit` in [0, 1]."""
+    """What a release must show: `metric` at most, or at least, `limit`, in [0, 1] of a proportion, else in dB."""
 
     metric: str
     limit: float
@@ -42,7 +44,8 @@ class GateResult:
     """One gate's judgement.
 
     `metric` may also be "regression" or "overall", which have no target. `bound` is the one-sided 95 % bound on the
-    side of the target: upper for at_most, lower for at_least. `records_to_decide` counts further records of the class
+    side of the target: upper for at_most, lower for at_least (of a ratio in dB the end of its 95 % interval, None where
+    it is infinite). `records_to_decide` counts further records of the class
     that would decide at the rate seen; None where the gate is decided or where none would.
     """
 
@@ -137,10 +140,58 @@ def with_groups(result: GateResult, mistaken: Sequence[bool], groups: Sequence[s
     return replace(result, reason=f"{result.reason}; {said}")
 
 
-def judge_regression(baseline: Sequence[Scored], candidate: Sequence[Scored]) -> GateResult:
+def judge_ratio(found: Interval, beta: float | None, target: Target) -> GateResult:
+    """Hold an SN ratio in dB against its target, by its interval.
+
+    pass: the lower end meets the target; fail: the upper end excludes it, or the scores run against the signal; else
+    inconclusive. The ends are those of a two-sided 95 % interval: resampled ends lie a little too near, which a
+    one-sided 95 % bound could not afford.
+
+    Args:
+        found: the ratio with its interval; without ends where there is none, and its `method` says why.
+        beta: slope on the signal; below 0 the scores run against it, however steadily.
+        target: a floor in dB.
+    """
+
+    def result(status: Status, reason: str, more: int | None = None) -> GateResult:
+        bound = found.low if found.low is not None and math.isfinite(found.low) else None
+        value = found.value if found.value is not None and math.isfinite(found.value) else None
+        return GateResult(target.metric, target, value, bound, found.n, status, more, reason)
+
+    aim = f"the target is at least {target.limit:g} dB"
+    if found.value is None or beta is None:
+        return result("inconclusive", f"{found.method}; {aim}")
+    if beta < 0 and found.low != -math.inf:
+        return result("fail", f"the scores run against the truth (slope {beta:.3f}); {aim}")
+    if found.low is None or found.high is None:
+        return result("inconclusive", f"{found.method}; {aim}")
+    shows = (
+        f"{_decibel(found.value)} of {found.n} records, 95 % interval {_decibel(found.low)} to {_decibel(found.high)}"
+    )
+    if found.high < target.limit:
+        return result("fail", f"{shows}; {aim}")
+    if found.low >= target.limit and beta > 0:
+        return result("pass", f"{shows}; {aim}")
+    # The interval narrows with the square root of the records; the end on the target's side must come up to it.
+    end, gap = found.low if found.value > target.limit else found.high, abs(found.value - target.limit)
+    if not math.isfinite(found.value - end) or gap == 0:
+        return result("inconclusive", f"{shows}; {aim}")
+    more = max(1, math.ceil(found.n * ((found.value - end) / gap) ** 2) - found.n)
+    decides = "pass" if found.value > target.limit else "fail"
+    return result("inconclusive", f"{shows}; {aim}; at the ratio seen about {more} more would {decides} it", more)
+
+
+def judge_regression(
+    baseline: Sequence[Scored], candidate: Sequence[Scored], groups: Sequence[str] | None = None
+) -> GateResult:
     """Is the candidate's verdict worse than the incumbent's? Exact McNemar, one-sided, on the same records.
 
-    `value` is the paired difference of verdict_accuracy.
+    `value` is the paired difference of verdict_accuracy. Records of one part or lot err together, so that McNemar by
+    record sees more than is there: it fails too soon, never too late. What the groups alone show (a sign test over
+    those with more fixed than broken or the reverse) is said, and does not decide.
+
+    Args:
+        groups: each record's group, where groups hold several records.
 
     Raises:
         ValueError: not the same number of records.
@@ -157,6 +208,15 @@ def judge_regression(baseline: Sequence[Scored], candidate: Sequence[Scored]) ->
     shows = detectable_difference(len(pairs), (fixed + broken) / len(pairs), alpha=2 * REGRESSION_LEVEL)
     if not worse and shows is not None:
         reason += f"; such a sample shows a loss of {_percent(shows, 1)} with 80 % power"
+    if groups is not None:
+        net: Counter[str] = Counter()
+        for (b, c), group in zip(pairs, groups, strict=True):
+            net[group] += int(c.verdict_correct) - int(b.verdict_correct)
+        up, down = sum(gain > 0 for gain in net.values()), sum(gain < 0 for gain in net.values())
+        reason += (
+            f"; the records come in {len(net)} groups: {up} better, {down} worse, "
+            f"one-sided p = {regression_p_value(up, down):.2g}"
+        )
     value = (fixed - broken) / len(pairs)
     return GateResult("regression", None, value, None, len(pairs), "fail" if worse else "pass", None, reason)
 
@@ -192,6 +252,11 @@ def _as_mistakes(successes: int, n: int, target: Target) -> tuple[int, int, floa
     if target.direction == "at_most":
         return successes, n, target.limit
     return n - successes, n, 1 - target.limit
+
+
+def _decibel(ratio: float) -> str:
+    number = f"{ratio:.2f}".replace("-", "−") if math.isfinite(ratio) else "∞" if ratio > 0 else "−∞"
+    return f"{number} dB"
 
 
 def _percent(share: float, digits: int = 2) -> str:

@@ -13,7 +13,7 @@ Proportions, for the words about kappa; JMP's attribute agreement report for the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -130,6 +130,11 @@ def gauge_figures(
         found.append(_figure("all", "reproducibility", _all_the_same(together)))
         found.append(_figure("all", "fleiss_kappa", _fleiss(together, boot)))
     return found
+
+
+def raters_of(names: Iterable[str]) -> list[str]:
+    """The appraisers of a study from its figures' raters, which also hold pairs ("c0001 and c0002") and "all"."""
+    return [name for name in dict.fromkeys(names) if name != "all" and " and " not in name]
 
 
 def unsteady(raters: Sequence[Trials]) -> list[int]:

@@ -10,15 +10,16 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from harness.config import AT_MOST
+from harness.config import AT_MOST, DECIBELS
 from harness.dataset.pool import utc_now
 from harness.errors import LedgerError
 from harness.score import GateResult, Target, judge, judge_regression, judge_target
 from harness.score.aggregate import PROPORTIONS, count, members
-from harness.score.gate import with_groups
+from harness.score.gate import judge_ratio, with_groups
+from harness.score.intervals import Interval
 from harness.stages.compare import pair
 from harness.stages.run import CycleRun
-from harness.store import Ledger, read, write
+from harness.store import Ledger, noise, read, write
 from harness.store.rows import GateRow, ReleaseRow, ScoreRow
 
 
@@ -55,13 +56,18 @@ def judge_cycle(ledger: Ledger, cycle_id: str, targets: Mapping[str, float], *, 
     records = {row["sample_id"]: row for row in read.judged_records(ledger, cycle_id)}
     defective = [records[score.sample_id]["verdict"] == "defective" for score in scores]
     groups = [str(records[score.sample_id]["group_id"]) for score in scores]
-    results = [_judge_target(scores, defective, groups, metric, limit) for metric, limit in targets.items()]
+    results = [
+        _judge_steadiness(ledger, cycle_id, metric, limit)
+        if metric in DECIBELS
+        else _judge_target(scores, defective, groups, metric, limit)
+        for metric, limit in targets.items()
+    ]
     regression: GateResult | None = None
     if incumbent is not None and incumbent != cycle_id:
         paired = pair(ledger, (incumbent, "finetuned"), (cycle_id, "finetuned")) if _same_split(
             ledger, incumbent, cycle_id
         ) else pair(ledger, (cycle_id, "incumbent"), (cycle_id, "finetuned"))  # fmt: skip
-        regression = judge_regression(paired.baseline, paired.candidate)
+        regression = judge_regression(paired.baseline, paired.candidate, paired.groups)
     overall = judge(results, regression)
     now = utc_now()
     rows = [
@@ -138,6 +144,16 @@ def _noise_notes(run: CycleRun) -> list[str]:
 
 def _same_split(ledger: Ledger, first: str, second: str) -> bool:
     return read.cycle(ledger, first).split_id == read.cycle(ledger, second).split_id
+
+
+def _judge_steadiness(ledger: Ledger, cycle_id: str, metric: str, limit: float) -> GateResult:
+    """An SN ratio of the cycle's noise study against its target; undecided where there is no study."""
+    target = Target(metric, limit, "at_least")
+    for row in noise.figures(ledger, cycle_id):
+        if row.metric == metric and row.model_role == "finetuned":
+            return judge_ratio(Interval(row.value, row.ci_low, row.ci_high, row.n, row.method), row.beta, target)
+    reason = f"no noise study yet: harness robustness {cycle_id}, then harness gate {cycle_id}"
+    return GateResult(metric, target, None, None, None, "inconclusive", None, reason)
 
 
 def _judge_target(

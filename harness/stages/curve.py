@@ -95,7 +95,8 @@ def learning_curves(
         joined = family(ledger, newest)
     charter: dict[str, float] = json.loads(read.cycle(ledger, joined.anchor).config).get("targets") or {}
     if metric is None:
-        wanted: list[tuple[str, float | None]] = list(charter.items()) or [("verdict_accuracy", None)]
+        shares = [(name, limit) for name, limit in charter.items() if name in known]
+        wanted: list[tuple[str, float | None]] = [*shares] or [("verdict_accuracy", None)]
     else:
         wanted = [(metric, target if target is not None else charter.get(metric))]
     answers = family_answers(ledger, joined)

@@ -55,6 +55,7 @@ def draft_config(sources: Sequence[str], *, product: str, runs: Path, config: Cy
         "false_reject_rate = 0.05      # at most: truly passed, not called passed (unreadable included)",
         "parsed_rate = 0.95            # at least: answers that state a decision",
         "# location_accuracy = 0.80    # at least: all cells named, none wrongly",
+        "# sn_truth = 3.0              # at least, dB: follows the truth under noise; needs the noise study",
         "",
         "[grid]                        # coordinates printed at the panels",
         f"columns = {json.dumps(config.grid.columns)}",

@@ -21,7 +21,7 @@ from harness.dataset.pool import utc_now
 from harness.errors import ConfigError, Interrupted, LedgerError, SplitError
 from harness.parse import PARSER_VERSION
 from harness.records import Verdict
-from harness.score.gauge import GaugeFigure, Trials, gauge_figures, gauge_notes, unsteady
+from harness.score.gauge import GaugeFigure, Trials, gauge_figures, gauge_notes, raters_of, unsteady
 from harness.stages.scoring import judge_answers, write_scores
 from harness.store import Ledger, read, write
 from harness.store.rows import AnswerRow, CycleRow, GaugeFigureRow, RoleRow
@@ -99,6 +99,19 @@ def gauge_cycle(
         more = "".join(f" --with {name}" for name in others)
         command = f"harness gauge --repeats {repeats} --temperature {temperature:g}{more}"
         raise Interrupted(cycle_id, command) from stop
+    return _judge(ledger, cycle, names, answers, condition, repeats)
+
+
+def regauge(ledger: Ledger, cycle_id: str, condition_id: str) -> Study:
+    """Judge the trials of a stored study again, by today's parser and the truths that the cycle goes by now."""
+    rows = [row for row in read.gauge_figures(ledger, cycle_id) if row.condition_id == condition_id]
+    repeats, temperature = rows[0].repeats, rows[0].temperature
+    names = raters_of(row.rater for row in rows)
+    appraisers = [_appraiser(ledger, name) for name in names]
+    cycle = appraisers[0].cycle
+    condition = gauge_condition(CycleConfig.model_validate(json.loads(cycle.config)), temperature or 0)
+    assert condition.condition_id == condition_id, "a cycle's settings never change"
+    answers = [known_trials(ledger, a.role, condition_id, a.role.engine_id, repeats) for a in appraisers]
     return _judge(ledger, cycle, names, answers, condition, repeats)
 
 

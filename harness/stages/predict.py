@@ -101,7 +101,7 @@ def predict(
                         p_defective=answer.p_defective,
                         text=answer.text,
                         reason=said["reason"],
-                        seconds=answer.seconds,
+                        seconds=round(answer.seconds, 3),
                     )
 
 

@@ -1,12 +1,13 @@
 """Rescore: read the stored texts again, with today's parser and the newest truths. No model is needed.
 
 Enters: cycles in the ledger. Leaves: findings, scores, metrics and comparisons at the current parser version; those of
-older versions stay (but of a watched lot only its newest reading is kept). Says which records changed and why.
+older versions stay (but of a watched lot and of a gauge study only the newest reading is kept). Studies of a cycle
+whose truths were corrected are made again from what is stored. Says which records changed and why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
@@ -14,6 +15,7 @@ from harness.errors import LedgerError
 from harness.records import Role
 from harness.stages.compare import compare_roles
 from harness.stages.lots import reread_lots, subject_of
+from harness.stages.restudy import restudy
 from harness.stages.scoring import score_role
 from harness.store import Ledger, read, write
 from harness.store.rows import ScoreRow
@@ -32,8 +34,11 @@ class Change:
     after: str
 
 
-def rescore(ledger: Ledger, cycle_ids: Sequence[str] = ()) -> list[Change]:
+def rescore(ledger: Ledger, cycle_ids: Sequence[str] = (), *, say: Callable[[str], None]) -> list[Change]:
     """Score the stored answers of some cycles again, of all where none is named.
+
+    Args:
+        say: told of each cycle before it is read again, and of each study that is made again.
 
     Returns:
         The answers whose score changed, in order of cycle, role and record.
@@ -46,7 +51,8 @@ def rescore(ledger: Ledger, cycle_ids: Sequence[str] = ()) -> list[Change]:
     if not chosen:
         raise LedgerError(f"the ledger {ledger.path} holds no cycle", hint="run one: harness cycle --data SRC")
     changes: list[Change] = []
-    for cycle in chosen:
+    for number, cycle in enumerate(chosen, start=1):
+        say(f"rescore: {cycle.cycle_id}, {number} of {len(chosen)}")
         product = read.product(ledger, cycle.product)
         roles = read.roles(ledger, cycle.cycle_id)
         if product is None or not roles:
@@ -76,6 +82,7 @@ def rescore(ledger: Ledger, cycle_ids: Sequence[str] = ()) -> list[Change]:
                 compare_roles(ledger, cycle.cycle_id, cast(Role, baseline))
         if "finetuned" in roles:
             reread_lots(ledger, subject_of(ledger, cycle.cycle_id))
+            restudy(ledger, cycle.cycle_id, corrected=bool(moved), say=say)
     return changes
 
 

@@ -171,8 +171,7 @@ def _answer(ledger: Ledger, subject: Subject, lot: Lot, say: Callable[[str], Non
     from harness.vlm.adapters import use_adapter
 
     cycle_id = subject.cycle.cycle_id
-    vlm = _load(ledger, subject)
-    say(f"{vlm.describe()}, with the adapter of {cycle_id}")
+    vlm = _load(ledger, subject, say)
     openings = json.loads(subject.product.openings)
     continuations = VerdictOpenings(passed=openings["passed"], defective=openings["defective"])
     condition = Condition("n0", decoding=Decoding(max_new_tokens=subject.config.answer.max_new_tokens))
@@ -202,7 +201,7 @@ def _answer(ledger: Ledger, subject: Subject, lot: Lot, say: Callable[[str], Non
     return own, engine_id
 
 
-def _load(ledger: Ledger, subject: Subject) -> Vlm:
+def _load(ledger: Ledger, subject: Subject, say: Callable[[str], None]) -> Vlm:
     """The base with the cycle's adapter on it, proved by their hashes to be what the cycle left."""
     from harness.stages.answering import model_id
     from harness.vlm.adapters import load_adapter
@@ -213,6 +212,7 @@ def _load(ledger: Ledger, subject: Subject) -> Vlm:
     assert model.adapter is not None, "a fine-tuned model has an adapter"
     folder = ledger.runs / model.adapter
     vlm = load_vlm(model.base, revision=model.revision, dtype=settings.dtype, attention=settings.attention)
+    say(f"{vlm.describe()}, with the adapter of {cycle_id}")
     load_adapter(vlm, folder, cycle_id)
     found = model_id(vlm.base_hash, adapter_hash(folder))
     if found != model.model_id:

@@ -210,11 +210,11 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
     },
     "gates": {
         "cycle_id": ("VARCHAR NOT NULL", "the cycle"),
-        "gate": ("VARCHAR NOT NULL", "a metric of [targets], regression, or overall"),
+        "gate": ("VARCHAR NOT NULL", "a metric of [targets], regression, or overall; sn_truth is in dB"),
         "direction": ("VARCHAR", "at_most | at_least"),
         "target": ("DOUBLE", "the limit"),
         "value": ("DOUBLE", "the point value"),
-        "bound": ("DOUBLE", "one-sided 95 % bound that must meet the limit"),
+        "bound": ("DOUBLE", "one-sided 95 % bound that must meet the limit; of sn_truth its 95 % interval's lower end"),
         "n": ("BIGINT", "records it rests on"),
         "status": ("VARCHAR NOT NULL", "pass | fail | inconclusive"),
         "records_to_decide": ("BIGINT", "further records of the class at the rate seen"),

@@ -14,6 +14,7 @@ import pytest
 
 from harness.config import CycleConfig
 from harness.errors import Interrupted
+from harness.parse import PARSER_VERSION
 from harness.report import render_reports
 from harness.report.gauge import gauge_part
 from harness.stages.gauge import gauge_condition, gauge_cycle
@@ -75,6 +76,25 @@ def test_degenerate_models_have_right_figures_and_pages(
     assert "Gauge study" in page
     assert "trivially near 100 %" in page
     assert ("every decision is the same" in page) == (text is not None)
+
+
+def test_rescore_judges_the_trials_again(ledger_folder: Path) -> None:
+    """A gauge study that an older parser read, its figures spoilt here, is what a study today gives; no model."""
+    ledger = Ledger(ledger_folder, tell=lambda _: None)
+    _say_always(ledger, "c0001", None)
+    _say_always(ledger, "c0002", PASSED)
+    gauge_cycle(ledger, "c0001", repeats=3, temperature=0.3, others=["c0002"], say=lambda _: None)
+    wanted = [replace(row, studied_at=NOW) for row in read.gauge_figures(ledger, "c0001")]
+    assert run("rescore", "--runs", ledger_folder).err.count("gauge study") == 0, "what is up to date stays"
+    with ledger.writing() as connection:
+        connection.execute("UPDATE gauge_figures SET parser_version = 0, value = 0.5, rule = ''")
+    told = run("rescore", "--runs", ledger_folder)
+    assert told.code == 0, told.err
+    assert f"rescore: c0001: its gauge study {_condition(ledger, 0.3)} is judged again" in told.err
+    assert [replace(row, studied_at=NOW) for row in read.gauge_figures(ledger, "c0001")] == wanted
+    part = gauge_part(ledger, "c0001")
+    assert part is not None
+    assert f"Read by parser version {PARSER_VERSION}; harness rescore judges the trials again." in part.studies[0].notes
 
 
 def test_two_appraisers(ledger_folder: Path) -> None:

@@ -10,7 +10,9 @@ import pytest
 
 from harness.parse import parse_answer
 from harness.records import Grid, ParsedAnswer, Vocabulary
-from harness.store import Ledger, read
+from harness.stages.threshold import choose_threshold
+from harness.store import Ledger, read, write
+from harness.store.rows import TruthRow
 from tests.command import run
 from tests.ledger_builder import HOSTILE, TEST, VALIDATION
 
@@ -81,4 +83,30 @@ def test_the_same_parser_changes_nothing(ledger_folder: Path) -> None:
     before = read.table(ledger, "SELECT * FROM scores ORDER BY ALL")
     told = run("rescore", "--runs", ledger_folder)
     assert told.out.strip() == ""
+    assert told.err.splitlines() == ["rescore: c0001, 1 of 2", "rescore: c0002, 2 of 2", "0 scores changed"]
     assert read.table(ledger, "SELECT * FROM scores ORDER BY ALL") == before
+
+
+def test_corrected_truths_reach_the_thresholds(ledger_folder: Path) -> None:
+    """Both passed validation records turn defective: there is no passed one left to choose a threshold by."""
+    ledger = Ledger(ledger_folder)
+    before = choose_threshold(ledger, "c0001", max_escape=0.1, max_overkill=0.2).threshold
+    assert before.low is not None
+    choose_threshold(ledger, "c0002", max_escape=0.1)
+    members = read.memberships(ledger, "c0001", ("validation",))
+    truths = {(row.sample_id, row.truth_version): row for row in read.rows(ledger, TruthRow)}
+    passed = [m.sample_id for m in members if truths[m.sample_id, 1].verdict == "passed"]
+    defective = next(row for row in truths.values() if row.verdict == "defective")
+    corrected = [replace(defective, sample_id=name, truth_version=2) for name in passed]
+    with ledger.writing() as connection:
+        write.insert(connection, corrected)
+    told = run("rescore", "c0001", "--runs", ledger_folder)
+    assert told.code == 0, told.err
+    words = f"{before.low:.4g} and {'none' if before.high is None else format(before.high, '.4g')}"
+    assert f"rescore: c0001: its thresholds are chosen again: {words} -> none and none" in told.err
+    after = read.threshold(ledger, "c0001")
+    assert after is not None
+    assert (after.low, after.max_escape, after.max_overkill) == (None, 0.1, 0.2), "by the limits of the first choice"
+    other = read.threshold(ledger, "c0002")
+    assert other is not None
+    assert other.low is not None, "a cycle that was not named goes by its truths as before"

@@ -331,3 +331,18 @@ def test_the_switch_runs_it_inside_a_cycle(raised: Raised, tmp_path: Path) -> No
 def test_a_cycle_without_the_switch_has_no_study(raised: Raised) -> None:
     assert rows(raised.runs, "SELECT * FROM noise_studies") == []
     assert "Noise study" not in (raised.reports / "c0001" / "index.html").read_text("utf-8")
+
+
+def test_rescore_holds_the_study_against_corrected_truths(copied: Path) -> None:
+    """Without a model, from what is stored, the same rows as a new study gives after the correction."""
+    query = "SELECT * FROM {} WHERE cycle_id = 'c0002' ORDER BY ALL"
+    before = [rows(copied, query.format(table)) for table in ("noise_sn", "noise_effects")]
+    told = run("rescore", "c0002", "--runs", copied)
+    assert told.code == 0, told.err
+    assert "rescore: c0002: its noise study is held against the newest truths" in told.err
+    after = [rows(copied, query.format(table)) for table in ("noise_sn", "noise_effects")]
+    assert after[0] != before[0], "one test record's label was corrected"
+    assert after[1] == before[1], "no validation record's was"
+    assert _study(copied).code == 0
+    again = [rows(copied, query.format(table)) for table in ("noise_sn", "noise_effects")]
+    assert again == after

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -63,6 +64,21 @@ def test_a_lot_is_kept_with_its_answers(watched: tuple[Path, Path, Ran]) -> None
         (metric, chart) for metric in ("miss_rate", "false_reject_rate") for chart in ("p", "laney_p", "ewma", "cusum")
     ]
     assert bool(lot["alarms"]) == (told.code == 3) == any(p["alarm"] for p in points)
+
+
+def test_an_alarm_tells_the_query_for_its_own_lot(watched: tuple[Path, Path, Ran], tmp_path: Path) -> None:
+    copy = _copy(watched[0], tmp_path)
+    alarm = run("watch", "c0001", "--data", watched[1], "--lot", "o'clock", "--runs", copy)
+    assert alarm.code == 3, "a random model misses more than the 2 % of its target"
+    query = alarm.err.partition('harness sql "')[2].partition('"')[0]
+    assert {row["lot"] for row in rows(copy, query)} == {"o'clock"}
+
+
+def test_the_adapter_is_not_counted_into_the_model(watched: tuple[Path, Path, Ran], raised: Raised) -> None:
+    said = [re.search(r"[\d,]+ parameters", told.err) for told in (watched[2], raised.told[0])]
+    assert said[0] is not None
+    assert said[1] is not None
+    assert said[0][0] == said[1][0]
 
 
 def test_pool_split_and_every_figure_stay_untouched(watched: tuple[Path, Path, Ran], raised: Raised) -> None:
