@@ -19,7 +19,7 @@ from harness.report.figures import Figure, Point
 from harness.report.gauge import GaugePart, gauge_part
 from harness.report.learning_curve import CURVES, CurvePart, curve_part
 from harness.report.lookalikes import SHOWN as SHOWN_PAIRS
-from harness.report.lookalikes import PairShown, pairs_shown
+from harness.report.lookalikes import PairShown, PicturePlaced, pairs_shown
 from harness.report.lots import LotsPart, lots_part
 from harness.report.robustness import RobustnessPart, robustness_part
 from harness.report.strata import StrataPart, strata_part
@@ -147,12 +147,12 @@ class AnswerShown:
 
 @dataclass(frozen=True, slots=True)
 class PictureShown:
-    """A test record in the gallery. `image_file` is below the ledger's pool; `picture` is where the page finds it, ""
+    """A test record in the gallery. `image_file` is below the ledger's pool; `picture` is where the page finds it, None
     where the file is gone."""
 
     sample_id: str
     image_file: str
-    picture: str
+    picture: PicturePlaced | None
     change: str
     question: str
     reference: str
@@ -516,7 +516,7 @@ def _picture(row: Mapping[str, Any], marker: Marker) -> PictureShown:
     return PictureShown(
         sample_id=row["sample_id"],
         image_file=row["image_file"],
-        picture="",
+        picture=None,
         change=row["change"],
         question=row["question"],
         reference=row["reference"],

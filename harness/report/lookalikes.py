@@ -14,10 +14,19 @@ SHOWN = 24
 
 
 @dataclass(frozen=True, slots=True)
+class PicturePlaced:
+    """A picture where a page finds it, with its size in pixels, so that the page keeps its room before it is loaded."""
+
+    found: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, slots=True)
 class PairShown:
     """A record kept out of training and the test record that it nearly equals.
 
-    Files are below the ledger's pool; pictures are where the page finds them, "" where the file is gone.
+    Files are below the ledger's pool; pictures are where the page finds them, None where the file is gone.
     """
 
     sample_id: str
@@ -26,8 +35,8 @@ class PairShown:
     test_file: str
     source: str
     test_source: str
-    picture: str = ""
-    test_picture: str = ""
+    picture: PicturePlaced | None = None
+    test_picture: PicturePlaced | None = None
 
 
 def pairs_shown(ledger: Ledger, cycle_id: str) -> tuple[PairShown, ...]:

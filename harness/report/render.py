@@ -24,6 +24,7 @@ from typing import Any
 
 from harness import __version__
 from harness.report.contexts import CyclePage, cycle_page, index_page
+from harness.report.lookalikes import PicturePlaced
 from harness.store import Ledger, read
 
 #: pixels along the longer side of a picture in the gallery
@@ -100,17 +101,20 @@ def _plotly(reports: Path, up: str, *, standalone: bool) -> dict[str, Any]:
 def _with_pictures(page: CyclePage, pool: Path, folder: Path, *, standalone: bool) -> CyclePage:
     """The page with its pictures where it finds them; a picture whose file is gone is said to be missing."""
 
-    def place(sample_id: str, image_file: str) -> str:
+    def place(sample_id: str, image_file: str) -> PicturePlaced | None:
         source = pool / image_file
         if not source.is_file():
-            return ""
-        data = _downsized(source)
-        if standalone:
-            return f"data:image/jpeg;base64,{base64.b64encode(data).decode()}"
+            return None
         found = f"pictures/{sample_id}.jpg"
-        if not (folder / found).is_file():
+        if standalone or not (folder / found).is_file():
+            data = _downsized(source)
+            width, height = _size(io.BytesIO(data))
+            if standalone:
+                return PicturePlaced(f"data:image/jpeg;base64,{base64.b64encode(data).decode()}", width, height)
             _write_bytes(folder / found, data)
-        return found
+        else:
+            width, height = _size(folder / found)
+        return PicturePlaced(found, width, height)
 
     return replace(
         page,
@@ -124,6 +128,13 @@ def _with_pictures(page: CyclePage, pool: Path, folder: Path, *, standalone: boo
             for pair in page.lookalikes_shown
         ),
     )
+
+
+def _size(picture: Path | io.BytesIO) -> tuple[int, int]:
+    from PIL import Image
+
+    with Image.open(picture) as opened:  # reads the header alone
+        return opened.size
 
 
 def _downsized(source: Path) -> bytes:

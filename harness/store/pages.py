@@ -85,22 +85,30 @@ def learning_curve(ledger: Ledger, cycle_ids: Sequence[str]) -> list[dict[str, A
 
 
 def gallery(ledger: Ledger, cycle_id: str, limit: int) -> list[dict[str, Any]]:
-    """Test records with both answers: fixed and broken first, then still wrong, then right."""
+    """Test records with both answers: fixed and broken first, then still wrong (wrong verdicts before), then right.
+
+    Each kind has an equal part of the limit, and more where others need less: many fixed records hide no wrong one.
+    """
     return read.table(
         ledger,
         """
+WITH seen AS (
 SELECT b.sample_id, b.image_file, b.question, b.reference, b.true_verdict, b.true_locations, b.true_defects,
        b.answer AS base_answer, b.exact AS base_exact, b.outcome AS base_outcome, b.p_defective AS base_p,
        f.answer AS finetuned_answer, f.exact AS finetuned_exact, f.outcome AS finetuned_outcome,
-       f.p_defective AS finetuned_p, count(*) OVER () AS total,
+       f.p_defective AS finetuned_p, coalesce(f.verdict_correct, true) AS verdict_correct, count(*) OVER () AS total,
        CASE WHEN f.exact AND NOT b.exact THEN 'fixed' WHEN b.exact AND NOT f.exact THEN 'broken'
             WHEN f.exact IS NULL OR f.exact THEN 'right' ELSE 'wrong' END AS change
 FROM v_answers b
 LEFT JOIN v_answers f ON f.cycle_id = b.cycle_id AND f.sample_id = b.sample_id AND f.split = 'test'
      AND f.condition_id = 'n0' AND f.repeat = 0 AND f.model_role = 'finetuned'
 WHERE b.cycle_id = ? AND b.model_role = 'base' AND b.split = 'test' AND b.condition_id = 'n0' AND b.repeat = 0
-ORDER BY list_position(['fixed', 'broken', 'wrong', 'right'], change), b.true_verdict, b.sample_id
-LIMIT ?
+), placed AS (
+SELECT *, row_number() OVER (PARTITION BY change ORDER BY verdict_correct, true_verdict, sample_id) AS place,
+       list_position(['fixed', 'broken', 'wrong', 'right'], change) AS part
+FROM seen
+)
+SELECT * FROM (SELECT * FROM placed ORDER BY place, part LIMIT ?) ORDER BY part, place
 """,
         [cycle_id, limit],
     )

@@ -14,6 +14,7 @@ from harness.errors import UnknownCycle
 from harness.report import figures, render_reports
 from harness.report.contexts import SHOWN_FIGURES, cycle_page, index_page
 from harness.store import Ledger, read, write
+from harness.store import pages as pages_of
 from harness.store.rows import MetricRow
 from tests.report.conftest import open_page
 
@@ -55,6 +56,13 @@ def test_flips_come_first(built_ledger: Path) -> None:
     order = [item.change for item in page.gallery]
     assert order == sorted(order, key=["fixed", "broken", "wrong", "right"].index)
     assert len(order) == page.gallery_total == 24
+
+
+def test_many_fixed_records_hide_no_wrong_one(built_ledger: Path) -> None:
+    """c0002: 23 fixed, 1 wrong, and a place for four: the wrong one is there, and the rest is fixed ones."""
+    shown = pages_of.gallery(Ledger(built_ledger), "c0002", 4)
+    assert [row["change"] for row in shown] == ["fixed"] * 3 + ["wrong"]
+    assert shown[0]["total"] == 24
 
 
 def test_nothing_hostile_gets_through_unescaped(pages: Path) -> None:

@@ -194,6 +194,9 @@ def test_a_record_kept_back_stands_beside_the_test_record(browser: Any, page: st
     from selenium.webdriver.support.ui import WebDriverWait
 
     open_page(browser, page, 1280)
+    assert (
+        browser.execute_script("return [...document.images].filter(i => i.getBoundingClientRect().height < 40)") == []
+    ), "a picture that is not loaded yet has its room, so that links into the page lead where they say"
     shown = "return [...document.querySelectorAll('.record.pair img')]"
     browser.execute_script(f"{shown}.forEach(i => i.scrollIntoView())")
     WebDriverWait(browser, 10).until(lambda d: d.execute_script(f"{shown}.every(i => i.naturalWidth > 0)"))
