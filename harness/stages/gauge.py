@@ -22,9 +22,11 @@ from harness.errors import ConfigError, Interrupted, LedgerError, SplitError
 from harness.parse import PARSER_VERSION
 from harness.records import Verdict
 from harness.score.gauge import GaugeFigure, Trials, gauge_figures, gauge_notes, raters_of, unsteady
+from harness.stages.inspector import Inspector, Seat, inspector_of
 from harness.stages.scoring import judge_answers, write_scores
+from harness.stages.trials import ask_trials, known_trials
 from harness.store import Ledger, read, write
-from harness.store.rows import AnswerRow, CycleRow, GaugeFigureRow, RoleRow
+from harness.store.rows import AnswerRow, CycleRow, GaugeFigureRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +36,6 @@ class Study:
     figures: list[GaugeFigureRow]
     notes: list[str]
     unsteady: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Appraiser:
-    """A cycle whose fine-tuned model decides."""
-
-    cycle: CycleRow
-    role: RoleRow
 
 
 def gauge_condition(config: CycleConfig, temperature: float) -> Condition:
@@ -85,14 +79,14 @@ def gauge_cycle(
     names = [cycle_id, *others]
     if len(set(names)) < len(names):
         raise ConfigError(f"an appraiser is named twice: {', '.join(names)}", hint="name each cycle once with --with")
-    appraisers = [_appraiser(ledger, name) for name in names]
-    cycle = appraisers[0].cycle
-    for other in appraisers[1:]:
-        _refuse_other_split(cycle, other.cycle)
+    cycle, *rest = (read.cycle(ledger, name) for name in names)
+    for other in rest:
+        _refuse_other_split(cycle, other)
+    appraisers = [inspector_of(ledger, name) for name in names]
     members = read.memberships(ledger, cycle_id, ("test",))
     if not members:
         raise LedgerError(f"{cycle_id} has no test record", hint="run a cycle with more data: harness cycle --data SRC")
-    condition = gauge_condition(CycleConfig.model_validate(json.loads(cycle.config)), temperature)
+    condition = gauge_condition(appraisers[0].config, temperature)
     try:
         answers = _ask(ledger, appraisers, condition, [m.sample_id for m in members], repeats, say)
     except KeyboardInterrupt as stop:
@@ -107,22 +101,12 @@ def regauge(ledger: Ledger, cycle_id: str, condition_id: str) -> Study:
     rows = [row for row in read.gauge_figures(ledger, cycle_id) if row.condition_id == condition_id]
     repeats, temperature = rows[0].repeats, rows[0].temperature
     names = raters_of(row.rater for row in rows)
-    appraisers = [_appraiser(ledger, name) for name in names]
+    appraisers = [inspector_of(ledger, name) for name in names]
     cycle = appraisers[0].cycle
-    condition = gauge_condition(CycleConfig.model_validate(json.loads(cycle.config)), temperature or 0)
+    condition = gauge_condition(appraisers[0].config, temperature or 0)
     assert condition.condition_id == condition_id, "a cycle's settings never change"
     answers = [known_trials(ledger, a.role, condition_id, a.role.engine_id, repeats) for a in appraisers]
     return _judge(ledger, cycle, names, answers, condition, repeats)
-
-
-def _appraiser(ledger: Ledger, cycle_id: str) -> Appraiser:
-    cycle = read.cycle(ledger, cycle_id)
-    role = read.roles(ledger, cycle_id).get("finetuned")
-    if role is None:
-        raise LedgerError(
-            f"{cycle_id} has no fine-tuned model yet", hint=f"finish it: harness cycle --resume {cycle_id}"
-        )
-    return Appraiser(cycle, role)
 
 
 def _refuse_other_split(cycle: CycleRow, other: CycleRow) -> None:
@@ -140,7 +124,7 @@ def _refuse_other_split(cycle: CycleRow, other: CycleRow) -> None:
 
 def _ask(
     ledger: Ledger,
-    appraisers: Sequence[Appraiser],
+    appraisers: Sequence[Inspector],
     condition: Condition,
     sample_ids: Sequence[str],
     repeats: int,
@@ -148,32 +132,16 @@ def _ask(
 ) -> list[dict[tuple[str, int], AnswerRow]]:
     """Each appraiser's answers by (sample, repeat): from the ledger where they are there, else asked for now."""
     found: list[dict[tuple[str, int], AnswerRow]] = []
-    bench = None
+    seat = Seat(ledger, say)
     for appraiser in appraisers:
         known = known_trials(ledger, appraiser.role, condition.condition_id, appraiser.role.engine_id, repeats)
         lacking = sum((sample_id, k) not in known for sample_id in sample_ids for k in range(repeats))
         if lacking:
-            from harness.stages.trials import TrialBench, ask_trials  # torch comes in here and not before
-
-            bench = bench or TrialBench(say)
-            known = ask_trials(ledger, bench, appraiser.cycle, appraiser.role, condition, sample_ids, repeats)
+            known = ask_trials(seat, appraiser, condition, sample_ids, repeats)
         else:
-            say(f"gauge: {appraiser.cycle.cycle_id}: all {len(sample_ids) * repeats} trials are in the ledger")
+            say(f"gauge: {appraiser.cycle_id}: all {len(sample_ids) * repeats} trials are in the ledger")
         found.append(known)
     return found
-
-
-def known_trials(
-    ledger: Ledger, role: RoleRow, condition_id: str, engine_id: str, repeats: int
-) -> dict[tuple[str, int], AnswerRow]:
-    """The stored trials of a model under a condition and engine, by (sample, repeat)."""
-    return {
-        (row.sample_id, row.repeat): row
-        for repeat in range(repeats)
-        for row in read.answers(
-            ledger, model_id=role.model_id, engine_id=engine_id, condition_id=condition_id, repeat=repeat
-        )
-    }
 
 
 def _judge(

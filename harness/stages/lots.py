@@ -6,57 +6,28 @@ named; rows for lot_answers. A lot must be labelled, new to the model, and each 
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from harness.config import CycleConfig, DataConfig
+from harness.config import DataConfig
 from harness.dataset.ingest import Drop, ReadRow, collect, declared_names, read_rows
 from harness.dataset.pool import Pool
 from harness.dataset.sources import open_source
-from harness.errors import ConfigError, DataError, LedgerError
+from harness.errors import ConfigError, DataError
 from harness.parse import PARSER_VERSION, parse_answer
 from harness.records import Finding, Grid, RawAnswer, Truth, Vocabulary
 from harness.score.sample import normalised, score_answers
 from harness.score.style import AnswerForms
+from harness.stages.inspector import Inspector
 from harness.stages.scoring import product_terms
 from harness.store import Ledger, read
 from harness.store import lots as stored
-from harness.store.rows import CycleRow, LotAnswerRow, ModelRow, ProductRow, RoleRow
+from harness.store.rows import LotAnswerRow, ProductRow
 
 #: a lot with a larger share of unreadable truths is refused, as Define does
 UNREAD_LIMIT = 0.05
-
-
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """Whom we watch: a cycle with its frozen model."""
-
-    cycle: CycleRow
-    config: CycleConfig
-    product: ProductRow
-    role: RoleRow
-    model: ModelRow
-
-
-def subject_of(ledger: Ledger, cycle_id: str) -> Subject:
-    """The cycle with its fine-tuned model.
-
-    Raises:
-        UnknownCycle: no such cycle.
-        LedgerError: it has no fine-tuned model yet.
-    """
-    cycle = read.cycle(ledger, cycle_id)
-    role = read.roles(ledger, cycle_id).get("finetuned")
-    product = read.product(ledger, cycle.product)
-    if role is None or product is None:
-        raise LedgerError(
-            f"{cycle_id} has no fine-tuned model yet", hint=f"finish it: harness cycle --resume {cycle_id}"
-        )
-    config = CycleConfig.model_validate(json.loads(cycle.config))
-    return Subject(cycle, config, product, role, read.model(ledger, role.model_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +53,13 @@ class Tally:
 
 
 def read_lot(
-    ledger: Ledger, subject: Subject, sources: Sequence[str], data: DataConfig, say: Callable[[str], None]
+    ledger: Ledger, inspector: Inspector, sources: Sequence[str], data: DataConfig, say: Callable[[str], None]
 ) -> Lot:
     """Read the lot's records with the truths that they bring; what cannot be used is counted and named."""
     if not sources:
-        raise ConfigError("no lot named", hint=f"name it: harness watch {subject.cycle.cycle_id} --data NEWLOT")
-    pool = Pool(ledger.runs / subject.cycle.cycle_id / "watch", subject.cycle.product)
-    question = data.question or subject.product.question
+        raise ConfigError("no lot named", hint=f"name it: harness watch {inspector.cycle_id} --data NEWLOT")
+    pool = Pool(ledger.runs / inspector.cycle_id / "watch", inspector.cycle.product)
+    question = data.question or inspector.product.question
     rows, drops, named = [], list[Drop](), []
     for src in sources:
         source = open_source(src, data.columns, default_question=question)
@@ -97,7 +68,7 @@ def read_lot(
         rows += taken
         drops += dropped
         named.append({"name": source.name, "revision": source.revision, "rows": len(taken) + len(dropped)})
-    vocabulary, grid = product_terms(subject.product)
+    vocabulary, grid = product_terms(inspector.product)
     vocabulary = Vocabulary({**vocabulary.defects, **declared_names(rows, vocabulary)})
     judged = read_rows(rows, vocabulary, grid)
     unread = [item for item in judged if item.truth is None]
@@ -110,7 +81,7 @@ def read_lot(
     drops += [Drop(item.row.where, "truth", item.problem) for item in unread]
     usable, twins = _once_each([item for item in judged if item.truth is not None])
     drops += twins
-    trained = {m.sample_id for m in read.memberships(ledger, subject.cycle.cycle_id, ("train", "validation"))}
+    trained = {m.sample_id for m in read.memberships(ledger, inspector.cycle_id, ("train", "validation"))}
     seen = [item for item in usable if item.row.sample_id in trained]
     drops += [Drop(item.row.where, "trained", "the model was trained on it") for item in seen]
     usable = [item for item in usable if item.row.sample_id not in trained]
@@ -150,7 +121,7 @@ def say_of_twins(
 
 
 def score_lot(
-    subject: Subject, lot: str, rows: Sequence[ReadRow], answers: dict[str, RawAnswer], vocabulary: Vocabulary
+    inspector: Inspector, lot: str, rows: Sequence[ReadRow], answers: dict[str, RawAnswer], vocabulary: Vocabulary
 ) -> list[LotAnswerRow]:
     """The rows of a lot: each answer held against its record's truth."""
     unread = []
@@ -159,10 +130,10 @@ def score_lot(
         answer = answers[item.row.sample_id]
         unread.append(
             LotAnswerRow(
-                cycle_id=subject.cycle.cycle_id,
+                cycle_id=inspector.cycle_id,
                 lot=lot,
                 sample_id=item.row.sample_id,
-                image_file=f"{subject.cycle.cycle_id}/watch/pool/{item.row.image}",
+                image_file=f"{inspector.cycle_id}/watch/pool/{item.row.image}",
                 group_id=item.row.group,
                 question=item.row.question,
                 reference=item.row.answer,
@@ -184,7 +155,7 @@ def score_lot(
                 exact=False,
             )
         )
-    return _read_again(unread, vocabulary, product_terms(subject.product)[1], subject.product)
+    return _read_again(unread, vocabulary, product_terms(inspector.product)[1], inspector.product)
 
 
 def _read_again(
@@ -217,7 +188,7 @@ def _read_again(
     ]
 
 
-def reread_lots(ledger: Ledger, subject: Subject) -> int:
+def reread_lots(ledger: Ledger, inspector: Inspector) -> int:
     """Bring the lots that an older parser read to today's, so that one chart compares like with like.
 
     The alarms told at the time stay in the ledger; the charts are drawn from the new counts.
@@ -225,15 +196,15 @@ def reread_lots(ledger: Ledger, subject: Subject) -> int:
     Returns:
         How many verdicts are others than before.
     """
-    cycle_id = subject.cycle.cycle_id
+    cycle_id = inspector.cycle_id
     lots, answers, changed = [], [], 0
     for row in stored.lots(ledger, cycle_id):
         if row.parser_version == PARSER_VERSION:
             continue
         before = stored.lot_answers(ledger, cycle_id, row.lot)
         names = {f["defect"]: () for a in before for f in a.true_findings if f["defect"]}
-        vocabulary, grid = product_terms(subject.product)
-        after = _read_again(before, Vocabulary({**names, **vocabulary.defects}), grid, subject.product)
+        vocabulary, grid = product_terms(inspector.product)
+        after = _read_again(before, Vocabulary({**names, **vocabulary.defects}), grid, inspector.product)
         changed += sum(a.verdict != b.verdict for a, b in zip(before, after, strict=True))
         now = tally(after)
         lots.append(

@@ -8,27 +8,22 @@ stored thresholds there is no decision (None): a decision that sometimes meant t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.answer.condition import Condition, Decoding
-from harness.answer.generate import answer_batches, engine_fingerprint
-from harness.answer.verdict import VerdictOpenings
-from harness.config import CycleConfig
-from harness.dataset.fingerprint import fingerprint_picture, sample_id
-from harness.errors import DataError, LedgerError
+from harness.answer.generate import answer_batches
+from harness.dataset.fingerprint import fingerprint_picture
+from harness.errors import DataError
 from harness.parse import parse_to_json
 from harness.records import Sample
 from harness.score.threshold import Decision, Thresholds, decide
-from harness.stages.answering import engine_digest
+from harness.stages.inspector import Inspector, Seat, inspector_of
 from harness.stages.scoring import product_terms
 from harness.store import Ledger, read
 from harness.store.rows import RoleRow
-from harness.vlm.adapters import load_adapter, use_adapter
-from harness.vlm.load import load_vlm
+from harness.vlm.adapters import use_adapter
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,38 +52,22 @@ def predict(
         DataError: a file is absent or no picture; nothing is answered then.
         UnknownCycle: no such cycle.
         LedgerError: the cycle has no fine-tuned model yet.
-        ModelError: the base model or the adapter cannot be loaded.
+        ModelError: the base model or the adapter cannot be loaded, or is not the one that the cycle left.
     """
-    cycle = read.cycle(ledger, cycle_id)
-    role = read.roles(ledger, cycle_id).get("finetuned")
-    product = read.product(ledger, cycle.product)
-    if role is None or product is None:
-        raise LedgerError(
-            f"{cycle_id} has no fine-tuned model yet", hint=f"finish it: harness cycle --resume {cycle_id}"
-        )
-    question = product.question or ""
-    samples = [_sample(path, question) for path in pictures]
-    model = read.model(ledger, role.model_id)
-    config = CycleConfig.model_validate(json.loads(cycle.config))
-    vlm = load_vlm(model.base, revision=model.revision, dtype=config.model.dtype, attention=config.model.attention)
-    say(f"{vlm.describe()}, with the adapter of {cycle_id}")
-    assert model.adapter is not None, "a fine-tuned model has an adapter"
-    load_adapter(vlm, ledger.runs / model.adapter, cycle_id)
-    stored = json.loads(product.openings)
-    vocabulary, grid = product_terms(product)
-    condition = Condition("n0", decoding=Decoding(max_new_tokens=config.answer.max_new_tokens))
-    openings = VerdictOpenings(passed=stored["passed"], defective=stored["defective"])
-    engine_id = engine_digest(engine_fingerprint(vlm, condition.decoding, openings))
-    thresholds = _thresholds(ledger, role, engine_id, say)
+    inspector = inspector_of(ledger, cycle_id)
+    samples = [_sample(inspector, path) for path in pictures]
+    vlm = Seat(ledger, say).take(inspector)
+    vocabulary, grid = product_terms(inspector.product)
+    thresholds = _thresholds(ledger, inspector.role, inspector.engine(vlm), say)
     with use_adapter(vlm, cycle_id):
         for sample in samples:  # one at a time: a person waits for the first line
             for batch in answer_batches(
                 vlm,
                 [sample],
-                model_id=role.model_id,
-                condition=condition,
+                model_id=inspector.role.model_id,
+                condition=inspector.condition,
                 batch_size=1,
-                openings=openings,
+                openings=inspector.openings,
                 say=say,
             ):
                 for answer in batch:
@@ -120,19 +99,10 @@ def _thresholds(ledger: Ledger, role: RoleRow, engine_id: str, say: Callable[[st
     return Thresholds(row.low, row.high)
 
 
-def _sample(path: Path, question: str) -> Sample:
+def _sample(inspector: Inspector, path: Path) -> Sample:
     if not path.is_file():
         raise DataError(f"no such picture: {path}", hint="name picture files (PNG, JPEG, ...)")
     facts = fingerprint_picture(path.read_bytes())
     if facts.problem is not None:
         raise DataError(f"{path} is no readable picture: {facts.problem}", hint="name picture files (PNG, JPEG, ...)")
-    return Sample(
-        sample_id=sample_id(facts.image_id, question),
-        image_id=facts.image_id,
-        image_path=path,
-        question=question,
-        reference="",
-        truth=None,
-        truth_version=0,
-        group=facts.image_id,
-    )
+    return inspector.unlabelled(facts.image_id, path)

@@ -14,7 +14,8 @@ from typing import Literal, cast
 from harness.errors import LedgerError
 from harness.records import Role
 from harness.stages.compare import compare_roles
-from harness.stages.lots import reread_lots, subject_of
+from harness.stages.inspector import inspector_of
+from harness.stages.lots import reread_lots
 from harness.stages.restudy import restudy
 from harness.stages.scoring import score_role
 from harness.store import Ledger, read, write
@@ -81,7 +82,7 @@ def rescore(ledger: Ledger, cycle_ids: Sequence[str] = (), *, say: Callable[[str
             if baseline in roles and "finetuned" in roles:
                 compare_roles(ledger, cycle.cycle_id, cast(Role, baseline))
         if "finetuned" in roles:
-            reread_lots(ledger, subject_of(ledger, cycle.cycle_id))
+            reread_lots(ledger, inspector_of(ledger, cycle.cycle_id))
             restudy(ledger, cycle.cycle_id, corrected=bool(moved), say=say)
     return changes
 

@@ -10,31 +10,22 @@ Cost: the answers; and 30 to 100 ms for each pair of pictures that is confirmed.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.answer.condition import Condition, Decoding
-from harness.answer.generate import answer_batches, engine_fingerprint
 from harness.answer.journal import AnswerJournal
-from harness.answer.verdict import VerdictOpenings
 from harness.audit.difference import aligned_difference
-from harness.config import CycleConfig
-from harness.dataset.fingerprint import sample_id
 from harness.dataset.pictures import PoolPicture, unlabelled_pictures
-from harness.errors import DataError, LedgerError
+from harness.errors import DataError
 from harness.parse import parse_answer
-from harness.records import RawAnswer, Sample
-from harness.stages.answering import engine_digest
-from harness.stages.progress import Progress
+from harness.records import RawAnswer
+from harness.stages.inspector import Inspector, Seat, ask, inspector_of
 from harness.stages.scoring import product_terms
 from harness.store import Ledger, read
 from harness.store.rows import CycleRow, ProductRow, SampleRow
-from harness.vlm.adapters import load_adapter, use_adapter
-from harness.vlm.load import load_vlm
 
 #: P(defective) at which the inspector is least sure
 THRESHOLD = 0.5
@@ -93,18 +84,13 @@ def suggest(
         DataError: the source cannot be read, or holds no picture that is new to the product.
         UnknownCycle: no such cycle.
         LedgerError: the cycle has no fine-tuned model yet.
-        ModelError: the model cannot be loaded.
+        ModelError: the model cannot be loaded, or is not the one that the cycle left.
     """
-    cycle = read.cycle(ledger, cycle_id)
-    product = read.product(ledger, cycle.product)
-    if product is None or "finetuned" not in read.roles(ledger, cycle_id):
-        raise LedgerError(
-            f"{cycle_id} has no fine-tuned model yet", hint=f"finish it: harness cycle --resume {cycle_id}"
-        )
+    inspector = inspector_of(ledger, cycle_id)
     with tempfile.TemporaryDirectory(prefix="harness-suggest-") as work:
-        pictures = _new_pictures(ledger, cycle, pool, Path(work), columns, say)
-        answers = _answers(ledger, cycle, product, pictures, say)
-        ranked = rank(_read(product, pictures, answers))
+        pictures = _new_pictures(ledger, inspector.cycle, pool, Path(work), columns, say)
+        answers = _answers(ledger, inspector, pictures, say)
+        ranked = rank(_read(inspector.product, pictures, answers))
         return spread(ranked, n)
 
 
@@ -195,59 +181,15 @@ def _new_pictures(
 
 
 def _answers(
-    ledger: Ledger,
-    cycle: CycleRow,
-    product: ProductRow,
-    pictures: Sequence[PoolPicture],
-    say: Callable[[str], None],
+    ledger: Ledger, inspector: Inspector, pictures: Sequence[PoolPicture], say: Callable[[str], None]
 ) -> dict[str, RawAnswer]:
     """Image id -> the fine-tuned model's answer under the canonical condition."""
-    role = read.roles(ledger, cycle.cycle_id)["finetuned"]
-    model = read.model(ledger, role.model_id)
-    config = CycleConfig.model_validate(json.loads(cycle.config))
-    vlm = load_vlm(model.base, revision=model.revision, dtype=config.model.dtype, attention=config.model.attention)
-    say(f"{vlm.describe()}, with the adapter of {cycle.cycle_id}")
-    assert model.adapter is not None, "a fine-tuned model has an adapter"
-    load_adapter(vlm, ledger.runs / model.adapter, cycle.cycle_id)
-    stored = json.loads(product.openings)
-    openings = VerdictOpenings(passed=stored["passed"], defective=stored["defective"])
-    condition = Condition("n0", decoding=Decoding(max_new_tokens=config.answer.max_new_tokens))
-    digest = engine_digest(engine_fingerprint(vlm, condition.decoding, openings))
-    journal = AnswerJournal(ledger.runs / cycle.cycle_id / "suggest" / f"answers-{role.model_id}-{digest}.jsonl")
-    samples = {picture.image_id: _sample(picture, product) for picture in pictures}
-    by_sample = {answer.sample_id: answer for answer in journal.read()}
-    todo = [sample for sample in samples.values() if sample.sample_id not in by_sample]
-    if len(todo) < len(samples):
-        say(f"suggest: {len(samples) - len(todo)} answers reused from {journal.path}")
-    if todo:
-        with use_adapter(vlm, cycle.cycle_id), Progress("suggest: answers", len(todo), say) as progress:
-            for batch in answer_batches(
-                vlm,
-                todo,
-                model_id=role.model_id,
-                condition=condition,
-                batch_size=config.answer.batch_size,
-                openings=openings,
-                say=say,
-            ):
-                journal.append(batch)
-                by_sample.update({answer.sample_id: answer for answer in batch})
-                progress.advance(len(batch))
-    return {image_id: by_sample[sample.sample_id] for image_id, sample in samples.items()}
-
-
-def _sample(picture: PoolPicture, product: ProductRow) -> Sample:
-    question = picture.question or product.question or ""
-    return Sample(
-        sample_id=sample_id(picture.image_id, question),
-        image_id=picture.image_id,
-        image_path=picture.path,
-        question=question,
-        reference="",
-        truth=None,
-        truth_version=0,
-        group=picture.image_id,
-    )
+    vlm = Seat(ledger, say).take(inspector)
+    name = f"answers-{inspector.role.model_id}-{inspector.engine(vlm)}.jsonl"
+    journal = AnswerJournal(ledger.runs / inspector.cycle_id / "suggest" / name)
+    samples = {p.image_id: inspector.unlabelled(p.image_id, p.path, p.question) for p in pictures}
+    answers = ask(vlm, inspector, [*samples.values()], journal, label="suggest", say=say, openings=inspector.openings)
+    return {image_id: answers[sample.sample_id] for image_id, sample in samples.items()}
 
 
 def _read(product: ProductRow, pictures: Sequence[PoolPicture], answers: Mapping[str, RawAnswer]) -> list[Ranked]:

@@ -11,27 +11,25 @@ answered, the hash of the weights proves that the model is the one which the cyc
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from harness.answer.journal import AnswerJournal
 from harness.config import DataConfig
 from harness.dataset.ingest import ReadRow
 from harness.dataset.pool import Pool, utc_now
-from harness.errors import ConfigError, LedgerError, ModelError
+from harness.errors import ConfigError, LedgerError
 from harness.parse import PARSER_VERSION
 from harness.records import RawAnswer, Sample
 from harness.score.charts import Chart
 from harness.score.lots import alarms_of, charts_of_lots
-from harness.stages.lots import Lot, Subject, read_lot, reread_lots, say_of_twins, score_lot, subject_of, tally
+from harness.stages.inspector import Inspector, Seat, ask, inspector_of
+from harness.stages.lots import Lot, read_lot, reread_lots, say_of_twins, score_lot, tally
 from harness.store import Ledger, read
 from harness.store import lots as stored
 from harness.store.rows import LotRow
-
-if TYPE_CHECKING:
-    from harness.vlm.load import Vlm
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +68,7 @@ def watch_lot(
         DataError: a source cannot be read, or holds no usable labelled record.
         ModelError: the model cannot be loaded, or is not the one that the cycle left.
     """
-    subject = subject_of(ledger, cycle_id)
+    inspector = inspector_of(ledger, cycle_id)
     name = lot if lot is not None else " + ".join(sources)
     if not name.strip():
         raise ConfigError("a lot needs a name", hint="name it: --lot 2026-05-a")
@@ -83,16 +81,16 @@ def watch_lot(
     is_released = stored.released(ledger, cycle_id)
     if not is_released:
         say(f"watch: {cycle_id} was never promoted: its frozen model is watched all the same, as a trial")
-    records = read_lot(ledger, subject, sources, columns or subject.config.data, say)
+    records = read_lot(ledger, inspector, sources, columns or inspector.config.data, say)
     say_of_twins(ledger, cycle_id, name, [row.row.sample_id for row in records.rows], say)
-    answers, engine_id = _answer(ledger, subject, records, say)
-    reread_lots(ledger, subject)
-    rows = score_lot(subject, name, records.rows, answers, records.vocabulary)
+    answers, engine_id = _answer(ledger, inspector, records, say)
+    reread_lots(ledger, inspector)
+    rows = score_lot(inspector, name, records.rows, answers, records.vocabulary)
     seen = tally(rows)
     row = LotRow(
-        product=subject.cycle.product,
+        product=inspector.cycle.product,
         cycle_id=cycle_id,
-        model_id=subject.model.model_id,
+        model_id=inspector.model.model_id,
         engine_id=engine_id,
         lot=name,
         number=known[name].number if name in known else max((k.number for k in known.values()), default=0) + 1,
@@ -110,7 +108,7 @@ def watch_lot(
     )
     others = [kept for kept in stored.lots(ledger, cycle_id) if kept.lot != name]
     together = sorted([*others, row], key=lambda kept: kept.number)
-    charts = charts_of_lots(together, subject.config.targets)
+    charts = charts_of_lots(together, inspector.config.targets)
     alarms = alarms_of(charts, name)
     row = replace(row, alarms=alarms)
     stored.keep(ledger, [row], rows)
@@ -161,67 +159,16 @@ def chart_rows(seen: Watched) -> list[dict[str, Any]]:
     ]
 
 
-def _answer(ledger: Ledger, subject: Subject, lot: Lot, say: Callable[[str], None]) -> tuple[dict[str, RawAnswer], str]:
+def _answer(
+    ledger: Ledger, inspector: Inspector, lot: Lot, say: Callable[[str], None]
+) -> tuple[dict[str, RawAnswer], str]:
     """The frozen model's answers by record, from the journal or asked now, and the id of their circumstances."""
-    from harness.answer.condition import Condition, Decoding
-    from harness.answer.generate import answer_batches, engine_fingerprint
-    from harness.answer.journal import AnswerJournal
-    from harness.answer.verdict import VerdictOpenings
-    from harness.stages.progress import Progress
-    from harness.vlm.adapters import use_adapter
-
-    cycle_id = subject.cycle.cycle_id
-    vlm = _load(ledger, subject, say)
-    openings = json.loads(subject.product.openings)
-    continuations = VerdictOpenings(passed=openings["passed"], defective=openings["defective"])
-    condition = Condition("n0", decoding=Decoding(max_new_tokens=subject.config.answer.max_new_tokens))
-    engine = engine_fingerprint(vlm, condition.decoding, continuations)
-    engine_id = hashlib.sha256(json.dumps(engine, sort_keys=True, default=str).encode()).hexdigest()[:16]
-    journal = AnswerJournal(ledger.runs / cycle_id / "watch" / f"answers-{engine_id}.jsonl")
+    vlm = Seat(ledger, say).take(inspector)
+    engine_id = inspector.engine(vlm)
+    journal = AnswerJournal(ledger.runs / inspector.cycle_id / "watch" / f"answers-{engine_id}.jsonl")
     samples = [_sample(item, lot.pool) for item in lot.rows]
-    wanted = {sample.sample_id for sample in samples}
-    own = {a.sample_id: a for a in journal.read() if a.model_id == subject.model.model_id and a.sample_id in wanted}
-    todo = [sample for sample in samples if sample.sample_id not in own]
-    if own:
-        say(f"watch: {len(own)} answers reused")
-    if todo:
-        with use_adapter(vlm, cycle_id), Progress("watch: answers", len(todo), say) as progress:
-            for batch in answer_batches(
-                vlm,
-                todo,
-                model_id=subject.model.model_id,
-                condition=condition,
-                batch_size=subject.config.answer.batch_size,
-                openings=continuations,
-                say=say,
-            ):
-                journal.append(batch)
-                own.update({answer.sample_id: answer for answer in batch})
-                progress.advance(len(batch))
-    return own, engine_id
-
-
-def _load(ledger: Ledger, subject: Subject, say: Callable[[str], None]) -> Vlm:
-    """The base with the cycle's adapter on it, proved by their hashes to be what the cycle left."""
-    from harness.stages.answering import model_id
-    from harness.vlm.adapters import load_adapter
-    from harness.vlm.identity import adapter_hash
-    from harness.vlm.load import load_vlm
-
-    cycle_id, model, settings = subject.cycle.cycle_id, subject.model, subject.config.model
-    assert model.adapter is not None, "a fine-tuned model has an adapter"
-    folder = ledger.runs / model.adapter
-    vlm = load_vlm(model.base, revision=model.revision, dtype=settings.dtype, attention=settings.attention)
-    say(f"{vlm.describe()}, with the adapter of {cycle_id}")
-    load_adapter(vlm, folder, cycle_id)
-    found = model_id(vlm.base_hash, adapter_hash(folder))
-    if found != model.model_id:
-        what = "adapter" if adapter_hash(folder) != model.adapter_hash else "base model"
-        raise ModelError(
-            f"the {what} on disk is not the one that {cycle_id} left: model {found}, not {model.model_id}",
-            hint=f"restore {folder if what == 'adapter' else model.base}; a changed model is a new cycle",
-        )
-    return vlm
+    answers = ask(vlm, inspector, samples, journal, label="watch", say=say, openings=inspector.openings)
+    return answers, engine_id
 
 
 def _sample(item: ReadRow, pool: Pool) -> Sample:

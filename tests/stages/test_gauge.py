@@ -240,7 +240,7 @@ def test_a_whole_study_resumes_and_ends_the_same(raised: Raised, tmp_path: Path)
     journal.write_text("".join(lines[:3]) + lines[3][:20])
     again = run(*words)
     assert again.code == 0, again.err
-    assert "8 answers of trial 1 are in the journal already" in again.err
+    assert "trial 1: 8 answers reused" in again.err
     assert "3 answers of trial 2 are in the journal already" in again.err
     assert _trials(runs, "c0001") == before
     assert json.loads(again.out) == json.loads(told.out)
@@ -265,7 +265,7 @@ def test_an_interrupted_study_tells_the_command_that_goes_on(raised: Raised, tmp
     assert rows(runs, "SELECT * FROM gauge_figures") == []
     told = run(*command.split()[1:], "--runs", runs)
     assert told.code == 0, told.err
-    assert "8 answers of trial 2 are in the journal already" in told.err
+    assert "trial 2: 8 answers reused" in told.err
     assert "c0001 answered 8 trials, 8 reused from the ledger" in told.err
 
 
