@@ -12,12 +12,12 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from harness.console import print_rows, print_table, print_trends, say
 from harness.errors import CheckFailed, ConfigError, HarnessError, Interrupted
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ def init(
     draft = draft_config(list(data or []), product=product, runs=runs, config=_config(config))
     out.write_text(draft.text, encoding="utf-8")
     for note in draft.notes:
-        _say(note)
-    _say(f"wrote {out}; next: harness cycle --data SRC")
+        say(note)
+    say(f"wrote {out}; next: harness cycle --data SRC")
 
 
 @app.command()
@@ -91,9 +91,11 @@ def cycle(
 ) -> None:
     """Run one DMAICS cycle: data, base model, fine-tuning, comparison, gate, report."""
     from harness.cycle import Place, resume_cycle, run_cycle
+    from harness.stages.compare import trends
     from harness.stages.run import CycleRequest
+    from harness.store import read
 
-    place = Place(runs, reports, _say)
+    place = Place(runs, reports, say)
     if resume is not None:
         if data or test_data or grow:
             raise ConfigError("--resume goes on with what the cycle was asked for", hint="leave out --data and --grow")
@@ -114,9 +116,9 @@ def cycle(
         request = CycleRequest(tuple(data or ()), tuple(test_data or ()), new_split, _sizes(grow))
         done = run_cycle(request, chosen, place)
     ledger = _ledger(runs)
-    _print_accuracies(ledger, done)
-    _print_trends(ledger, done)
-    _say(f"report: {reports / 'index.html'}")
+    print_rows(read.summary(ledger, done), as_json=False)
+    print_trends(trends(ledger, done))
+    say(f"report: {reports / 'index.html'}")
     if gate:
         _exit_by_gate(ledger, done[-1])
 
@@ -155,13 +157,13 @@ def sql(
 
     answer = ask(_ledger(runs), query)
     if form == "table" and out is None:
-        _print_table(answer.columns, answer.rows)
+        print_table(answer.columns, answer.rows)
         return
     text = write_answer(answer, "csv" if form == "table" else form, out)
     if text:
         print(text, end="" if text.endswith("\n") else "\n")
     else:
-        _say(f"wrote {len(answer.rows)} rows to {out}")
+        say(f"wrote {len(answer.rows)} rows to {out}")
 
 
 @app.command()
@@ -169,7 +171,7 @@ def runs(as_json: AsJson = False, runs: Runs = RUNS, config: Config = None) -> N
     """List the cycles of the ledger."""
     from harness.store import read
 
-    _print_rows(read.overview(_ledger(runs)), as_json)
+    print_rows(read.overview(_ledger(runs)), as_json)
 
 
 @app.command()
@@ -183,7 +185,7 @@ def show(cycle: Cycle, as_json: AsJson = False, runs: Runs = RUNS, config: Confi
         return
     for title, rows in shown.items():
         print(f"\n{title}")
-        _print_rows(rows, as_json=False)
+        print_rows(rows, as_json=False)
 
 
 @app.command()
@@ -193,7 +195,7 @@ def compare(first: Cycle, second: Cycle, as_json: AsJson = False, runs: Runs = R
 
     from harness.stages.compare import compare_cycles
 
-    _print_rows([asdict(c) for c in compare_cycles(_ledger(runs), first, second)], as_json)
+    print_rows([asdict(c) for c in compare_cycles(_ledger(runs), first, second)], as_json)
 
 
 @app.command()
@@ -211,7 +213,7 @@ def gate(
     ledger = _ledger(runs)
     rows = gate_cycle(ledger, cycle, targets)
     shown = [{k: v for k, v in asdict(row).items() if k not in ("cycle_id", "judged_at")} for row in rows]
-    _print_rows(shown, as_json)
+    print_rows(shown, as_json)
     _exit_by_gate(ledger, cycle)
 
 
@@ -227,7 +229,7 @@ def promote(
     from harness.stages.control import promote_cycle
 
     row = promote_cycle(_ledger(runs), cycle, note=note, force=force)
-    _say(f"{row.product}: {row.cycle_id} (model {row.model_id}) is the incumbent now; its gate: {row.gate_status}")
+    say(f"{row.product}: {row.cycle_id} (model {row.model_id}) is the incumbent now; its gate: {row.gate_status}")
 
 
 @app.command()
@@ -237,9 +239,9 @@ def rescore(cycles: Cycles = None, as_json: AsJson = False, runs: Runs = RUNS, c
 
     from harness.stages.rescore import rescore as rescore_cycles
 
-    changes = rescore_cycles(_ledger(runs), cycles or [], say=_say)
-    _print_rows([asdict(change) for change in changes], as_json)
-    _say(f"{len(changes)} scores changed" + ("; judge them again: harness gate CYCLE" if changes else ""))
+    changes = rescore_cycles(_ledger(runs), cycles or [], say=say)
+    print_rows([asdict(change) for change in changes], as_json)
+    say(f"{len(changes)} scores changed" + ("; judge them again: harness gate CYCLE" if changes else ""))
 
 
 @app.command()
@@ -254,7 +256,7 @@ def predict(
 
     from harness.stages.predict import predict as predict_pictures
 
-    for prediction in predict_pictures(_ledger(runs), cycle, pictures, say=_say):
+    for prediction in predict_pictures(_ledger(runs), cycle, pictures, say=say):
         print(json.dumps(asdict(prediction), ensure_ascii=False), flush=True)
 
 
@@ -278,13 +280,13 @@ def curve(
         print(json.dumps(asdict(found), ensure_ascii=False, indent=1))
         return
     shown = ("metric", "target", "records", "value", "n", "answer")
-    _print_rows([{name: getattr(line, name) for name in shown} for line in found.lines], as_json=False)
+    print_rows([{name: getattr(line, name) for name in shown} for line in found.lines], as_json=False)
     joined = ", ".join(f"{c.cycle_id} ({c.train_records})" for c in found.family.joined)
-    _say(f"product {found.family.product}, cycles (training records): {joined}")
+    say(f"product {found.family.product}, cycles (training records): {joined}")
     for method in dict.fromkeys(line.method for line in found.lines if line.method):
-        _say(f"fit: {method}")
+        say(f"fit: {method}")
     for out in found.family.left_out:
-        _say(f"left out: {out.cycle_id}: {out.why}")
+        say(f"left out: {out.cycle_id}: {out.why}")
 
 
 @app.command()
@@ -305,11 +307,11 @@ def gauge(
     from harness.stages.gauge import gauge_cycle
 
     names = [name for word in others or () for name in word.split(",") if name]
-    study = gauge_cycle(_ledger(runs), cycle, repeats=repeats, temperature=temperature, others=names, say=_say)
+    study = gauge_cycle(_ledger(runs), cycle, repeats=repeats, temperature=temperature, others=names, say=say)
     hidden = ("cycle_id", "condition_id", "repeats", "temperature", "parser_version", "studied_at")
-    _print_rows([{k: v for k, v in asdict(row).items() if k not in hidden} for row in study.figures], as_json)
+    print_rows([{k: v for k, v in asdict(row).items() if k not in hidden} for row in study.figures], as_json)
     for note in study.notes:
-        _say(note)
+        say(note)
 
 
 @app.command()
@@ -331,16 +333,16 @@ def suggest(
     from harness.stages.suggest import suggest as suggest_pictures
 
     columns = _config(config, settings=settings).data.columns
-    found = suggest_pictures(_ledger(runs), cycle, pool, n=n, columns=columns, say=_say)
+    found = suggest_pictures(_ledger(runs), cycle, pool, n=n, columns=columns, say=say)
     rows = [asdict(suggestion) for suggestion in found]
     if out is None:
-        _print_rows(rows, as_json)
+        print_rows(rows, as_json)
         return
     from harness.store.query import Answer, write_answer
 
     answer = Answer(tuple(rows[0]), tuple(tuple(row.values()) for row in rows))
     write_answer(answer, "csv" if out.suffix == ".csv" else "json", out)
-    _say(f"wrote {len(rows)} pictures to label to {out}")
+    say(f"wrote {len(rows)} pictures to label to {out}")
 
 
 @app.command()
@@ -371,9 +373,9 @@ def threshold(
                 "max_overkill": row.max_overkill, "notes": json.loads(row.notes), "figures": shown}  # fmt: skip
         print(json.dumps(card, ensure_ascii=False, indent=1))
     else:
-        _print_rows(shown, as_json=False)
+        print_rows(shown, as_json=False)
         for note in json.loads(chosen.threshold.notes):
-            _say(note)
+            say(note)
     if chosen.reason:
         hint = "run a cycle whose validation records have both classes and P(defective): harness cycle --data SRC"
         raise CheckFailed(f"no threshold for {cycle}: {chosen.reason}", hint=hint)
@@ -399,12 +401,12 @@ def robustness(
     from harness.cycle import Place, study_robustness
     from harness.report.robustness import sn_lines
 
-    found = study_robustness(cycle, Place(runs, reports, _say), reference=reference, change_reference=change_reference)
+    found = study_robustness(cycle, Place(runs, reports, say), reference=reference, change_reference=change_reference)
     if as_json:
         print(json.dumps(found.as_json(), ensure_ascii=False, default=str, indent=1))
         return
     lines = [asdict(line) for line in sn_lines(_ledger(runs), cycle)]
-    _print_rows([{k: v for k, v in line.items() if k != "meaning"} for line in lines], as_json=False)
+    print_rows([{k: v for k, v in line.items() if k != "meaning"} for line in lines], as_json=False)
 
 
 @app.command()
@@ -430,21 +432,22 @@ def watch(
     else:
         named = config or settings or Path("harness.toml").is_file()
         columns = _config(config, settings=settings).data if named else None
-        seen = watch_lot(ledger, cycle, data, lot=lot, again=again, columns=columns, say=_say)
+        seen = watch_lot(ledger, cycle, data, lot=lot, again=again, columns=columns, say=say)
         lots = [lot_line(row) for row in seen.lots if row.lot == seen.lot]
         points = [row for row in chart_rows(seen) if row["lot"] == seen.lot]
     if as_json:
         print(json.dumps({"lots": lots, "points": points}, ensure_ascii=False, default=str, indent=1))
     else:
-        _print_rows(lots, as_json=False)
-        _print_rows(points, as_json=False)
+        print_rows(lots, as_json=False)
+        print_rows(points, as_json=False)
     for note in chart_notes(seen):
-        _say(f"watch: {note}")
+        say(f"watch: {note}")
     if data and seen.alarms:
+        quoted = "'" + seen.lot.replace("'", "''") + "'"  # as SQL has it
         raise CheckFailed(
             f"alarm at lot {seen.lot!r} of {cycle}: {'; '.join(seen.alarms)}",
             hint='look at its wrong answers: harness sql "SELECT * FROM lot_answers WHERE NOT verdict_correct AND '
-            f"cycle_id = '{cycle}' AND lot = {_quoted(seen.lot)}\"; "
+            f"cycle_id = '{cycle}' AND lot = {quoted}\"; "
             "wrong labels? correct them and watch it anew with --replace",
         )
 
@@ -492,8 +495,8 @@ def audit(
 
     from harness.stages.audit import audit_sources
 
-    report = audit_sources(data, test_data or [], _config(config, settings=settings), say=_say)
-    _print_rows([asdict(finding) for finding in report.findings], as_json)
+    report = audit_sources(data, test_data or [], _config(config, settings=settings), say=say)
+    print_rows([asdict(finding) for finding in report.findings], as_json)
     if report.has_errors:
         errors = sum(finding.severity == "error" for finding in report.findings)
         raise CheckFailed(f"the audit found {errors} kinds of errors", hint="correct the records named above")
@@ -513,7 +516,7 @@ def data_demo(
     if out.exists():
         raise ConfigError(f"{out} exists already", hint="name a new folder: --out DIR")
     write_folder(out, n=n, seed=seed)
-    _say(f"wrote {n} records to {out}")
+    say(f"wrote {n} records to {out}")
 
 
 @data_app.command("stack")
@@ -533,8 +536,8 @@ def data_stack(
     grid = _config(config).as_grid()
     made = stack_pairs(source, out, grid=grid, align=align, language=language, cell=cell, skip_bad=skip_bad)
     for row in made.left_out:
-        _say(f"line {row.line} left out: {row.reason}")
-    _say(f"wrote {made.records} records to {made.out}; look at {made.out / 'contact.png'}")
+        say(f"line {row.line} left out: {row.reason}")
+    say(f"wrote {made.records} records to {made.out}; look at {made.out / 'contact.png'}")
 
 
 @app.command()
@@ -543,7 +546,7 @@ def doctor(as_json: AsJson = False, runs: Runs = RUNS, config: Config = None) ->
     from harness.doctor import examine
 
     checks = examine(_ledger(runs), config)
-    _print_rows([{"check": c.name, "status": c.status, "found": c.found, "advice": c.advice} for c in checks], as_json)
+    print_rows([{"check": c.name, "status": c.status, "found": c.found, "advice": c.advice} for c in checks], as_json)
     broken = [c.name for c in checks if c.status == "broken"]
     if broken:
         raise CheckFailed(f"broken: {', '.join(broken)}", hint="follow the advice in the table above")
@@ -555,7 +558,7 @@ def schema(as_json: AsJson = False, runs: Runs = RUNS, config: Config = None) ->
     from harness.store.schema import describe
 
     rows = describe()
-    _print_rows(rows, as_json)
+    print_rows(rows, as_json)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -564,11 +567,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         app(args=argv if argv is None else list(argv))
     except HarnessError as error:
-        _say(f"error: {error.message}")
-        _say(f"hint: {error.hint}")
+        say(f"error: {error.message}")
+        say(f"hint: {error.hint}")
         sys.exit(error.exit_code)
     except Interrupted as stop:
-        _say(f"interrupted; resume with: {stop.command} {stop.cycle_id}")
+        say(f"interrupted; resume with: {stop.command} {stop.cycle_id}")
         sys.exit(130)
     except BrokenPipeError:
         # The reader of our output (head, less) went away: nothing is wrong, and nothing more can be said.
@@ -576,14 +579,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.exit(0)
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
 def _ledger(runs: Path) -> Ledger:
     from harness.store import Ledger
 
-    return Ledger(runs, tell=_say)
+    return Ledger(runs, tell=say)
 
 
 def _config(
@@ -610,7 +609,7 @@ def _cycle_config(
         from harness.vlm.load import default_model
 
         model = default_model()
-        _say(f"model: {model}, chosen because " + ("no CUDA device is here" if model == "tiny" else "CUDA is here"))
+        say(f"model: {model}, chosen because " + ("no CUDA device is here" if model == "tiny" else "CUDA is here"))
     if recipe is None and not names_recipe(file, settings or ()):
         recipe = "tiny" if model == "tiny" else "default"
     return _config(file, recipe=recipe, settings=settings, flags={**flags, "model.id": model})
@@ -646,67 +645,3 @@ def _exit_by_gate(ledger: Ledger, cycle_id: str) -> None:
             hint=f"see each target: harness gate {cycle_id}",
             inconclusive=overall.status == "inconclusive",
         )
-
-
-def _print_accuracies(ledger: Ledger, cycle_ids: Sequence[str]) -> None:
-    from harness.store import read
-
-    _print_rows(read.summary(ledger, cycle_ids), as_json=False)
-
-
-def _print_trends(ledger: Ledger, cycle_ids: Sequence[str]) -> None:
-    from harness.stages.compare import trends
-
-    rows = [
-        {
-            "over sizes": trend.metric,
-            **{str(size): f"{value:.1%}" for size, value in zip(trend.sizes, trend.values, strict=True)},
-            "n": trend.n,
-            "p (trend)": f"{trend.p_value:.2g}",
-        }
-        for trend in trends(ledger, cycle_ids)
-    ]
-    _print_rows(rows, as_json=False)
-
-
-def _print_rows(rows: Sequence[dict[str, Any]], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(list(rows), ensure_ascii=False, default=str, indent=1))
-    elif rows:
-        _print_table(tuple(rows[0]), [tuple(row.values()) for row in rows])
-
-
-def _print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A table: fitted to the terminal, or a line a row, untruncated, where stdout is none."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(width=None if sys.stdout.isatty() else 100_000)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, expand=False)
-    for index, name in enumerate(columns):
-        numeric = all(isinstance(row[index], int | float | None) for row in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(_cell(value)) for value in row))
-    console.print(table)
-
-
-def _quoted(text: str) -> str:
-    """A text as SQL has it."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    if isinstance(value, list | tuple):
-        return ", ".join(_cell(item) for item in value)
-    return str(value)

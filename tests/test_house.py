@@ -16,7 +16,7 @@ PACKAGE = ROOT / "harness"
 
 ROOMS = (
     "errors", "records", "config", "parse", "score", "dataset", "audit", "vlm", "answer", "train", "store", "report",
-    "stages", "cycle", "doctor", "cli",
+    "stages", "cycle", "doctor", "console", "cli",
 )  # fmt: skip
 HEAVY = ("torch", "transformers", "peft", "datasets", "evaluate")
 

@@ -241,7 +241,7 @@ def test_a_whole_study_resumes_and_ends_the_same(raised: Raised, tmp_path: Path)
     again = run(*words)
     assert again.code == 0, again.err
     assert "trial 1: 8 answers reused" in again.err
-    assert "3 answers of trial 2 are in the journal already" in again.err
+    assert "trial 2: 3 answers reused" in again.err
     assert _trials(runs, "c0001") == before
     assert json.loads(again.out) == json.loads(told.out)
 
