@@ -202,16 +202,15 @@ def compare(first: Cycle, second: Cycle, as_json: AsJson = False, runs: Runs = R
 def gate(
     cycle: Cycle, settings: Settings = None, as_json: AsJson = False, runs: Runs = RUNS, config: Config = None
 ) -> None:
-    """Judge a cycle by the targets of harness.toml: exit 0 pass, 3 fail, 4 inconclusive."""
+    """Judge a cycle by its targets, or those of harness.toml and --set: exit 0 pass, 3 fail, 4 inconclusive."""
     from dataclasses import asdict
 
     from harness.stages.control import gate_cycle
+    from harness.store import read
 
-    targets = (
-        _config(config, settings=settings).targets if config or settings or Path("harness.toml").is_file() else None
-    )
     ledger = _ledger(runs)
-    rows = gate_cycle(ledger, cycle, targets)
+    own = json.loads(read.cycle(ledger, cycle).config)["targets"]
+    rows = gate_cycle(ledger, cycle, _config(config, settings=settings, targets=own).targets)
     shown = [{k: v for k, v in asdict(row).items() if k not in ("cycle_id", "judged_at")} for row in rows]
     print_rows(shown, as_json)
     _exit_by_gate(ledger, cycle)
@@ -591,10 +590,11 @@ def _config(
     recipe: str | None = None,
     settings: Sequence[str] | None = None,
     flags: dict[str, Any] | None = None,
+    targets: dict[str, float] | None = None,
 ) -> CycleConfig:
     from harness.config import load_config
 
-    return load_config(file, recipe=recipe, flags=flags, settings=settings or ())
+    return load_config(file, recipe=recipe, flags=flags, settings=settings or (), targets=targets)
 
 
 def _cycle_config(

@@ -32,6 +32,9 @@ AT_LEAST = (
 #: ratios in dB from the noise study; more is better.
 DECIBELS = ("sn_truth",)
 
+#: what a release must show where nobody says otherwise
+TARGETS = {"miss_rate": 0.02, "false_reject_rate": 0.05, "parsed_rate": 0.95}
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -143,7 +146,7 @@ class CycleConfig(_Section):
     grid: GridConfig = GridConfig()
     vocabulary: dict[str, list[str]] = Field(default={}, description="defect name -> other ways to write it")
     targets: dict[str, float] = Field(
-        default={"miss_rate": 0.02, "false_reject_rate": 0.05, "parsed_rate": 0.95},
+        default=TARGETS,
         description="what a release must show",
     )
     data: DataConfig = DataConfig()
@@ -184,6 +187,7 @@ def load_config(
     recipe: str | None = None,
     flags: Mapping[str, Any] | None = None,
     settings: Sequence[str] = (),
+    targets: Mapping[str, float] | None = None,
 ) -> CycleConfig:
     """Put the layers together: recipe < harness.toml < flags < --set.
 
@@ -192,6 +196,8 @@ def load_config(
         recipe: recipe name or file; None takes the one that the file names, else "default".
         flags: dotted keys with values; None values are not set.
         settings: "key=value" texts as typed after --set; values are read as TOML, else taken as text.
+        targets: those that stand where the file names none; None takes the default ones. A [targets] section, or
+            --set targets={...}, takes their place as a whole, --set targets.miss_rate=0.01 one of them.
 
     Raises:
         ConfigError: a file is absent or no TOML, or any setting is unknown or out of range; all are named.
@@ -201,6 +207,7 @@ def load_config(
     chosen = recipe or by_set.get("recipe") or layers.get("recipe") or "default"
     merged = _merge(read_recipe(str(chosen)), layers)
     merged["recipe"] = chosen
+    merged.setdefault("targets", dict(TARGETS if targets is None else targets))
     for key, value in (flags or {}).items():
         if value is not None:
             _put(merged, key, value)

@@ -92,3 +92,16 @@ def test_broken_and_absent_files(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no recipe 'defalt'") as error:
         load_config(recipe="defalt")
     assert "default" in error.value.hint
+
+
+def test_set_changes_one_target_and_a_section_all(tmp_path: Path) -> None:
+    default = load_config().targets
+    assert load_config(settings=["targets.miss_rate=0.01"]).targets == default | {"miss_rate": 0.01}
+    assert load_config(settings=["targets={miss_rate=0.01}"]).targets == {"miss_rate": 0.01}
+    file = tmp_path / "harness.toml"
+    file.write_text("[targets]\nexact_accuracy = 0.5\n")
+    assert load_config(file).targets == {"exact_accuracy": 0.5}
+    own = {"parsed_rate": 0.9}
+    assert load_config(settings=["targets.miss_rate=0.01"], targets=own).targets == own | {"miss_rate": 0.01}
+    assert load_config(file, targets=own).targets == {"exact_accuracy": 0.5}
+    assert own == {"parsed_rate": 0.9}

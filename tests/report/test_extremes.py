@@ -147,12 +147,12 @@ def test_a_perfect_model_is_told_how_many_more_records_it_needs(ledger: Ledger) 
 
 def test_a_mute_model_is_not_released_by_its_lack_of_escapes(ledger: Ledger, tmp_path: Path) -> None:
     shutil.copytree(ledger.runs, tmp_path / "runs")
-    told = run("gate", CYCLES["mute"], "--set", "targets.escape_rate=0.5", "--runs", tmp_path / "runs")
+    told = run("gate", CYCLES["mute"], "--set", "targets={escape_rate=0.5}", "--runs", tmp_path / "runs")
     assert told.code == 4
     assert "escape_rate does not count unreadable answers: set a target for miss_rate or defect_accuracy" in told.err
     rows = {row.gate: row for row in read.gates(Ledger(tmp_path / "runs"), CYCLES["mute"])}
     assert (rows["escape_rate"].status, rows["overall"].status) == ("pass", "inconclusive")
-    both = ("--set", "targets.escape_rate=0.5", "--set", "targets.miss_rate=0.5")
+    both = ("--set", "targets={escape_rate=0.5, miss_rate=0.5}")
     assert run("gate", CYCLES["mute"], *both, "--runs", tmp_path / "runs").code == 3
 
 
@@ -197,3 +197,10 @@ def test_the_report_renders_in_full(ledger: Ledger, name: str, tmp_path: Path) -
     assert visible.count('<article class="record">') == 2 * N
     index = (tmp_path / "index.html").read_text("utf-8")
     assert CYCLES[name] in index
+
+
+def test_set_adds_to_a_cycles_own_targets(ledger: Ledger, tmp_path: Path) -> None:
+    shutil.copytree(ledger.runs, tmp_path / "runs")
+    run("gate", CYCLES["perfect"], "--set", "targets.exact_accuracy=0.5", "--runs", tmp_path / "runs")
+    gates = [row.gate for row in read.gates(Ledger(tmp_path / "runs"), CYCLES["perfect"])]
+    assert set(gates) == {"miss_rate", "false_reject_rate", "parsed_rate", "exact_accuracy", "overall"}
