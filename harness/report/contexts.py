@@ -1,4 +1,4 @@
-"""What the pages show: one frozen dataclass a page, filled from the ledger. Templates compute nothing.
+"""What the pages show, filled from the ledger (page.py has the shapes). Templates compute nothing.
 
 Enters: a Ledger and a cycle id. Leaves: a CyclePage or an IndexPage, with numbers as the text that people read. What
 the ledger does not hold (a stage that has not run, a figure that is not defined) is said in words, never left blank.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -16,14 +15,29 @@ from harness.config import DECIBELS
 from harness.report import figures
 from harness.report.evidence import Marker, Piece, version_note
 from harness.report.figures import Figure, Point
-from harness.report.gauge import GaugePart, gauge_part
-from harness.report.learning_curve import CURVES, CurvePart, curve_part
+from harness.report.gauge import gauge_part
+from harness.report.learning_curve import CURVES, curve_part
 from harness.report.lookalikes import SHOWN as SHOWN_PAIRS
-from harness.report.lookalikes import PairShown, PicturePlaced, pairs_shown
-from harness.report.lots import LotsPart, lots_part
-from harness.report.robustness import RobustnessPart, robustness_part
-from harness.report.strata import StrataPart, strata_part
-from harness.report.threshold import ThresholdPart, threshold_part
+from harness.report.lookalikes import pairs_shown
+from harness.report.lots import lots_part
+from harness.report.page import (
+    AnswerShown,
+    AuditLine,
+    ComparisonLine,
+    CycleLine,
+    CyclePage,
+    Field,
+    FigureLine,
+    GateLine,
+    IndexPage,
+    PictureShown,
+    ProductPart,
+    SourceLine,
+    SplitLine,
+)
+from harness.report.robustness import robustness_part
+from harness.report.strata import strata_part
+from harness.report.threshold import threshold_part
 from harness.store import Ledger, pages, read
 from harness.store.rows import CycleRow
 
@@ -50,194 +64,6 @@ SHOWN_FIGURES = {
     "digital_sn": "dB, both kinds of mistakes in one ratio",
     "auroc": "of P(defective)",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """A name and what is said of it."""
-
-    name: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class SourceLine:
-    """A source of the cycle's records."""
-
-    name: str
-    kind: str
-    revision: str
-    rows: str
-    added: str
-    corrected: str
-    known: str
-    dropped: str
-
-
-@dataclass(frozen=True, slots=True)
-class SplitLine:
-    """Records of a split by verdict."""
-
-    name: str
-    passed: str
-    defective: str
-    total: str
-
-
-@dataclass(frozen=True, slots=True)
-class AuditLine:
-    """One finding of the audit."""
-
-    severity: str
-    section: str
-    message: str
-    count: str
-    examples: str
-    hint: str
-
-
-@dataclass(frozen=True, slots=True)
-class FigureLine:
-    """A figure of the base and the fine-tuned model, each with interval and n in words."""
-
-    name: str
-    meaning: str
-    base: str
-    finetuned: str
-
-
-@dataclass(frozen=True, slots=True)
-class ComparisonLine:
-    """A paired comparison in words."""
-
-    metric: str
-    against: str
-    before: str
-    after: str
-    difference: str
-    pairs: str
-    p_value: str
-    p_holm: str
-    detectable: str
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class GateLine:
-    """A gate's judgement."""
-
-    gate: str
-    status: str
-    target: str
-    value: str
-    bound: str
-    reason: str
-    to_decide: str
-
-
-@dataclass(frozen=True, slots=True)
-class AnswerShown:
-    """An answer beside a picture, in pieces that say what they decided. `mark` is "right", "wrong" or "absent"."""
-
-    pieces: tuple[Piece, ...]
-    mark: str
-    outcome: str
-    p_defective: str
-
-
-@dataclass(frozen=True, slots=True)
-class PictureShown:
-    """A test record in the gallery. `image_file` is below the ledger's pool; `picture` is where the page finds it, None
-    where the file is gone."""
-
-    sample_id: str
-    image_file: str
-    picture: PicturePlaced | None
-    change: str
-    question: str
-    reference: str
-    truth: str
-    base: AnswerShown
-    finetuned: AnswerShown
-
-
-@dataclass(frozen=True, slots=True)
-class CyclePage:
-    """The page of one cycle."""
-
-    cycle_id: str
-    product: str
-    status: str
-    gate: str
-    facts: tuple[Field, ...]
-    unfinished: tuple[str, ...]
-    charter: tuple[Field, ...]
-    sources: tuple[SourceLine, ...]
-    splits: tuple[SplitLine, ...]
-    kept_back: tuple[Field, ...]
-    definitions: tuple[Field, ...]
-    vocabulary: tuple[Field, ...]
-    audit: tuple[AuditLine, ...]
-    figures: tuple[FigureLine, ...]
-    reuse: tuple[Field, ...]
-    notes: Mapping[str, tuple[str, ...]]
-    comparisons: tuple[ComparisonLine, ...]
-    training: tuple[Field, ...]
-    gates: tuple[GateLine, ...]
-    lots: LotsPart | None
-    stages: tuple[Field, ...]
-    sharing: tuple[Field, ...]
-    plots: Mapping[str, Figure]
-    curve: CurvePart | None
-    strata: StrataPart | None
-    gallery: tuple[PictureShown, ...]
-    gallery_total: int
-    robustness: RobustnessPart | None
-    gauge: GaugePart | None
-    threshold: ThresholdPart | None
-    evidence_note: str
-    lookalikes: tuple[PairShown, ...]
-    lookalikes_shown: tuple[PairShown, ...]
-    made_at: str
-    version: str
-
-
-@dataclass(frozen=True, slots=True)
-class CycleLine:
-    """A cycle in the index."""
-
-    cycle_id: str
-    status: str
-    created: str
-    model: str
-    records: str
-    split_id: str
-    base_verdict: str
-    verdict: str
-    location: str
-    exact: str
-    gate: str
-    mark: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProductPart:
-    """A product in the index: its cycles and two figures."""
-
-    name: str
-    key: str
-    cycles: tuple[CycleLine, ...]
-    incumbent: str
-    plots: Mapping[str, Figure]
-
-
-@dataclass(frozen=True, slots=True)
-class IndexPage:
-    """The page over all cycles."""
-
-    products: tuple[ProductPart, ...]
-    made_at: str
-    version: str
 
 
 def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str) -> CyclePage:

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__
-from harness.report.contexts import CyclePage, cycle_page, index_page
+from harness.report.contexts import cycle_page, index_page
 from harness.report.lookalikes import PicturePlaced
+from harness.report.page import CyclePage
 from harness.store import Ledger, read
 
 #: pixels along the longer side of a picture in the gallery
