@@ -13,7 +13,7 @@ from typing import Any
 
 from harness.config import DECIBELS
 from harness.report import figures
-from harness.report.evidence import Marker, Piece, version_note
+from harness.report.evidence import Piece, pieces
 from harness.report.figures import Figure, Point
 from harness.report.gauge import gauge_part
 from harness.report.learning_curve import CURVES, curve_part
@@ -82,7 +82,7 @@ def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str
     lots = lots_part(ledger, cycle)
     threshold = threshold_part(ledger, cycle_id)
     curve = curve_part(ledger, cycle)
-    marker, pairs = Marker.of(read.product(ledger, cycle.product)), pairs_shown(ledger, cycle_id)
+    pairs = pairs_shown(ledger, cycle_id)
     return CyclePage(
         cycle_id=cycle_id,
         product=cycle.product,
@@ -123,9 +123,9 @@ def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str
         gauge=gauge_part(ledger, cycle_id),
         threshold=threshold,
         robustness=robustness,
-        gallery=tuple(_picture(row, marker) for row in shown),
+        gallery=tuple(_picture(row) for row in shown),
         gallery_total=int(shown[0]["total"]) if shown else 0,
-        evidence_note=version_note(pages.parser_version(ledger, cycle_id)),
+        evidence_note=_evidence_note(cycle_id, shown),
         lookalikes=pairs,
         lookalikes_shown=pairs[:SHOWN_PAIRS],
         made_at=f"{made_at:%Y-%m-%d %H:%M} UTC",
@@ -335,7 +335,7 @@ def _sharing(cycle: CycleRow, improve: Mapping[str, Any]) -> tuple[Field, ...]:
     )
 
 
-def _picture(row: Mapping[str, Any], marker: Marker) -> PictureShown:
+def _picture(row: Mapping[str, Any]) -> PictureShown:
     where = ", ".join(row["true_locations"] or ())
     names = ", ".join(row["true_defects"] or ())
     truth = row["true_verdict"] if row["true_verdict"] == "passed" else f"defective: {where or '?'} {names}".strip()
@@ -347,17 +347,25 @@ def _picture(row: Mapping[str, Any], marker: Marker) -> PictureShown:
         question=row["question"],
         reference=row["reference"],
         truth=truth,
-        base=_answer(row, "base", marker),
-        finetuned=_answer(row, "finetuned", marker),
+        base=_answer(row, "base"),
+        finetuned=_answer(row, "finetuned"),
     )
 
 
-def _answer(row: Mapping[str, Any], role: str, marker: Marker) -> AnswerShown:
+def _evidence_note(cycle_id: str, shown: Sequence[Mapping[str, Any]]) -> str:
+    """What to say where an older harness kept a verdict and not the words that decided it."""
+    bare = any(
+        row[f"{role}_outcome"] and row[f"{role}_evidence"] is None for row in shown for role in ("base", "finetuned")
+    )
+    return f"Some were scored before these words were kept: harness rescore {cycle_id} marks them." if bare else ""
+
+
+def _answer(row: Mapping[str, Any], role: str) -> AnswerShown:
     text, p = row[f"{role}_answer"], row[f"{role}_p"]
     if text is None:
         return AnswerShown((Piece("not yet answered", ""),), "absent", "", "")
     return AnswerShown(
-        pieces=marker.pieces(text) or (Piece("(empty)", ""),),
+        pieces=pieces(text, row[f"{role}_evidence"]) or (Piece("(empty)", ""),),
         mark="right" if row[f"{role}_exact"] else "wrong",
         outcome=(row[f"{role}_outcome"] or "").replace("_", " "),
         p_defective="" if p is None else f"P(defective) {p:.2f}",

@@ -1,22 +1,28 @@
 """The words of an answer that decided how it was read, marked in the text.
 
-Enters: an answer and the product's vocabulary and grid. Leaves: its pieces in order, each with what it decided. A long
-answer is shown by its beginning and by what stands around later words that decided. Cost: parsing, 1 ms an answer.
+Enters: an answer and what its score says of those words. Leaves: its pieces in order, each with what it decided. A long
+answer is shown by its beginning and by what stands around later words that decided.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-from harness.parse import PARSER_VERSION, parse_answer
-from harness.records import Evidence, Grid, Vocabulary
-from harness.store.rows import ProductRow
 
 #: characters of an answer that are shown, and characters around later words that decided
 SHOWN, AROUND = 600, 60
 #: later places that are shown
 PLACES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the characters start to end of an answer decided: "verdict", "location" or "defect"."""
+
+    kind: str
+    start: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,50 +33,26 @@ class Piece:
     kind: str
 
 
-@dataclass(frozen=True, slots=True)
-class Marker:
-    """Marks answers of one product."""
+def pieces(text: str, stored: str | None) -> tuple[Piece, ...]:
+    """An answer in pieces, in order.
 
-    vocabulary: Vocabulary
-    grid: Grid
-
-    @classmethod
-    def of(cls, product: ProductRow | None) -> Marker:
-        """For the answers of a product; where none is stored, with the generic names."""
-        if product is None:
-            from harness.parse import generic_vocabulary
-
-            return cls(generic_vocabulary(), Grid())
-        grid = json.loads(product.grid)
-        words = {name: tuple(aliases) for name, aliases in json.loads(product.vocabulary).items()}
-        return cls(Vocabulary(words), Grid(tuple(grid["columns"]), tuple(grid["rows"])))
-
-    def pieces(self, text: str) -> tuple[Piece, ...]:
-        """The answer in pieces, in order."""
-        evidence = parse_answer(text, self.vocabulary, self.grid).evidence
-        shown: list[Piece] = []
-        end = 0
-        for start, stop in _shown(len(text), evidence):
-            if start > end:
-                shown.append(Piece(" … ", ""))
-            shown += _marked(text, start, stop, evidence)
-            end = stop
-        if end < len(text):
-            shown.append(Piece(f" … ({len(text):,} characters)", ""))
-        return tuple(shown)
+    Args:
+        stored: the words that decided, as the ledger keeps them; None marks nothing.
+    """
+    evidence = [Mark(*mark) for mark in json.loads(stored or "[]")]
+    shown: list[Piece] = []
+    end = 0
+    for start, stop in _shown(len(text), evidence):
+        if start > end:
+            shown.append(Piece(" … ", ""))
+        shown += _marked(text, start, stop, evidence)
+        end = stop
+    if end < len(text):
+        shown.append(Piece(f" … ({len(text):,} characters)", ""))
+    return tuple(shown)
 
 
-def version_note(parser_version: int | None) -> str:
-    """What to say where the scores shown are by another parser than the marks; "" where they are by the same."""
-    if parser_version is None or parser_version == PARSER_VERSION:
-        return ""
-    return (
-        f"The scores are by parser version {parser_version}, the marks by version {PARSER_VERSION}: "
-        "harness rescore brings the scores up to date."
-    )
-
-
-def _shown(length: int, evidence: tuple[Evidence, ...]) -> list[tuple[int, int]]:
+def _shown(length: int, evidence: Sequence[Mark]) -> list[tuple[int, int]]:
     """The stretches of a text that are shown, apart and in order."""
     stretches = [(0, min(length, SHOWN))]
     later = sorted((e.start, e.end) for e in evidence if e.end > SHOWN)
@@ -83,7 +65,7 @@ def _shown(length: int, evidence: tuple[Evidence, ...]) -> list[tuple[int, int]]
     return stretches
 
 
-def _marked(text: str, start: int, stop: int, evidence: tuple[Evidence, ...]) -> list[Piece]:
+def _marked(text: str, start: int, stop: int, evidence: Sequence[Mark]) -> list[Piece]:
     """A stretch cut at the ends of what decided; where two overlap, cell and name show before the verdict."""
     kinds = [""] * (stop - start)
     for item in sorted(evidence, key=lambda e: e.kind != "verdict"):

@@ -52,13 +52,15 @@ def render_reports(
     now = datetime.now(UTC)
     written = []
     for cycle_id in chosen:
-        page = cycle_page(ledger, cycle_id, made_at=now, version=__version__)
+        with ledger.reading():
+            page = cycle_page(ledger, cycle_id, made_at=now, version=__version__)
         page = _with_pictures(page, ledger.runs / "pool", reports / cycle_id, standalone=standalone)
         html = _template("cycle.html").render(
             page=page, plotly=_plotly(reports, "../", standalone=standalone), home="../index.html"
         )
         written.append(_write(reports / cycle_id / "index.html", html))
-    index = index_page(ledger, made_at=now, version=__version__)
+    with ledger.reading():
+        index = index_page(ledger, made_at=now, version=__version__)
     html = _template("index.html").render(page=index, plotly=_plotly(reports, "", standalone=standalone), home="")
     written.append(_write(reports / "index.html", html))
     return written

@@ -108,7 +108,7 @@ def _move_to_latest_truth(ledger: Ledger, cycle_id: str, product: str) -> set[st
 
 
 def _figures(score: ScoreRow) -> ScoreRow:
-    return replace(score, parser_version=0, truth_version=0)
+    return replace(score, parser_version=0, truth_version=0, evidence=None)
 
 
 def _words(score: ScoreRow) -> str:

@@ -188,6 +188,7 @@ def _score_row(product: str, item: Judged) -> ScoreRow:
         engine_id=answer.engine_id,
         parser_version=item.parsed.parser_version,
         truth_version=item.truth_version,
+        evidence=json.dumps([[e.kind, e.start, e.end] for e in item.parsed.evidence]),
         **asdict(item.score),
     )
 

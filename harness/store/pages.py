@@ -95,6 +95,7 @@ def gallery(ledger: Ledger, cycle_id: str, limit: int) -> list[dict[str, Any]]:
 WITH seen AS (
 SELECT b.sample_id, b.image_file, b.question, b.reference, b.true_verdict, b.true_locations, b.true_defects,
        b.answer AS base_answer, b.exact AS base_exact, b.outcome AS base_outcome, b.p_defective AS base_p,
+       b.evidence AS base_evidence, f.evidence AS finetuned_evidence,
        f.answer AS finetuned_answer, f.exact AS finetuned_exact, f.outcome AS finetuned_outcome,
        f.p_defective AS finetuned_p, coalesce(f.verdict_correct, true) AS verdict_correct, count(*) OVER () AS total,
        CASE WHEN f.exact AND NOT b.exact THEN 'fixed' WHEN b.exact AND NOT f.exact THEN 'broken'
@@ -128,12 +129,6 @@ WHERE m.cycle_id = ? AND m.split = 'excluded' ORDER BY m.sample_id
 """,
         [NEARLY_EQUAL, cycle_id],
     )
-
-
-def parser_version(ledger: Ledger, cycle_id: str) -> int | None:
-    """The newest parser version that a cycle was scored with; None where it was not scored."""
-    found = read.table(ledger, "SELECT max(parser_version) AS v FROM metrics WHERE cycle_id = ?", [cycle_id])
-    return None if found[0]["v"] is None else int(found[0]["v"])
 
 
 def index(ledger: Ledger) -> list[dict[str, Any]]:

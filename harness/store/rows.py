@@ -196,6 +196,7 @@ class ScoreRow:
     sentence_bleu: float
     sentence_chrf: float
     in_style: bool
+    evidence: str | None
 
 
 @dataclass(frozen=True, slots=True)

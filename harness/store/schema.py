@@ -41,6 +41,8 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(2, _create("probabilities", "noise_studies", "noise_effects", "noise_sn")),
     Migration(3, _create("gauge_figures", "thresholds", "threshold_figures")),
     Migration(4, _create("lots", "lot_answers")),
+    # A new ledger's first migration has made it already.
+    Migration(5, ("ALTER TABLE scores ADD COLUMN IF NOT EXISTS evidence VARCHAR",)),
 )  # fmt: skip
 SCHEMA_VERSION = MIGRATIONS[-1].version
 

@@ -152,6 +152,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "sentence_bleu": ("DOUBLE NOT NULL", "0..100"),
         "sentence_chrf": ("DOUBLE NOT NULL", "0..100"),
         "in_style": ("BOOLEAN NOT NULL", "the answer has the form of a training answer"),
+        "evidence": ("VARCHAR", "JSON: [what, from, to] of the words that decided; NULL: scored by an older harness"),
     },
     "metrics": {
         "cycle_id": ("VARCHAR NOT NULL", "the cycle"),

@@ -68,7 +68,7 @@ SELECT c.product, r.cycle_id, r.model_role, ms.split, a.sample_id, a.condition_i
        coalesce(fd.locations, []) AS locations, coalesce(fd.defects, []) AS defects,
        sc.outcome, sc.reason, sc.parsed, sc.verdict_correct, sc.location_correct, sc.defect_names_correct, sc.exact,
        sc.location_tp, sc.location_fp, sc.location_fn, sc.finding_tp, sc.finding_fp, sc.finding_fn,
-       sc.rouge_l, sc.sentence_bleu, sc.sentence_chrf, sc.in_style,
+       sc.rouge_l, sc.sentence_bleu, sc.sentence_chrf, sc.in_style, sc.evidence,
        a.p_defective, a.prompt_tokens, a.new_tokens, a.finish_reason, a.seconds, a.answered_at,
        s.group_id, s.severity, s.source, s.image_file, t.truth_version, sc.parser_version, a.model_id, a.engine_id
 FROM roles r

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from harness.parse import PARSER_VERSION, generic_vocabulary, parse_answer
+from harness.parse import generic_vocabulary, parse_answer
 from harness.records import Grid
 from harness.report import render_reports
-from harness.report.evidence import Marker, version_note
+from harness.report.evidence import Piece, pieces
+from harness.stages.rescore import rescore
 from harness.store import Ledger
 
-MARKER = Marker(generic_vocabulary(), Grid())
+
+def _decided(text: str) -> list[tuple[str, int, int]]:
+    return [(e.kind, e.start, e.end) for e in parse_answer(text, generic_vocabulary(), Grid()).evidence]
+
+
+def _pieces(text: str) -> tuple[Piece, ...]:
+    return pieces(text, json.dumps(_decided(text)))
 
 
 def marked(text: str) -> list[tuple[str, str]]:
-    return [(piece.kind, piece.text) for piece in MARKER.pieces(text) if piece.kind]
+    return [(piece.kind, piece.text) for piece in _pieces(text) if piece.kind]
 
 
 def test_verdict_cell_and_name_are_marked() -> None:
@@ -32,26 +40,26 @@ def test_verdict_cell_and_name_are_marked() -> None:
 
 def test_what_decides_late_in_a_long_answer_is_shown() -> None:
     text = "The tray holds cubes of many colours. " * 400 + "So the product is defective: 5U is missing."
-    pieces = MARKER.pieces(text)
-    assert "defect" in {piece.kind for piece in pieces}
-    shown = "".join(piece.text for piece in pieces)
+    found = _pieces(text)
+    assert "defect" in {piece.kind for piece in found}
+    shown = "".join(piece.text for piece in found)
     assert "5U is missing" in shown
     assert len(shown) < 1200
     plain = "a" * 5000
-    assert MARKER.pieces(plain)[-1].text == " … (5,000 characters)"
+    assert _pieces(plain)[-1].text == " … (5,000 characters)"
 
 
 @given(st.text(st.sampled_from("NGOK35UCpassdefti不良3Cの. <>&\n"), max_size=300))
 @example("NG: 3C missing")
 @example("")
 def test_the_pieces_are_the_answer(text: str) -> None:
-    pieces = MARKER.pieces(text)
-    assert "".join(piece.text for piece in pieces) == text
+    found = _pieces(text)
+    assert "".join(piece.text for piece in found) == text
     decided = set()
-    for item in parse_answer(text, MARKER.vocabulary, MARKER.grid).evidence:
-        decided |= set(range(item.start, item.end))
+    for _, start, end in _decided(text):
+        decided |= set(range(start, end))
     at, marks = 0, set()
-    for piece in pieces:
+    for piece in found:
         if piece.kind:
             marks |= set(range(at, at + len(piece.text)))
         at += len(piece.text)
@@ -63,9 +71,18 @@ def test_the_page_marks_them_and_stays_safe(built_ledger: Path, tmp_path: Path) 
     text = page.read_text("utf-8")
     assert '<mark class="location" title="decided the location">3C</mark>' in text
     assert "<script>document.title" not in text
-    assert "harness rescore brings" not in text
+    assert "harness rescore" not in text
 
 
-def test_marks_by_another_parser_than_the_scores_are_told() -> None:
-    assert version_note(PARSER_VERSION) == version_note(None) == ""
-    assert "harness rescore" in version_note(PARSER_VERSION - 1)
+def test_scores_without_their_words_say_how_to_get_them(ledger_folder: Path, tmp_path: Path) -> None:
+    """An older harness kept no evidence; rescore keeps it."""
+    ledger = Ledger(ledger_folder)
+    with ledger.writing() as connection:
+        connection.execute("UPDATE scores SET evidence = NULL")
+    page, _ = render_reports(ledger, ["c0002"], tmp_path)
+    text = page.read_text("utf-8")
+    assert "Some were scored before these words were kept: harness rescore c0002 marks them." in text
+    assert '<mark class="location" title="decided the location">' not in text
+    assert rescore(ledger, ["c0002"], say=lambda _: None) == [], "no figure changes"
+    page, _ = render_reports(ledger, ["c0002"], tmp_path)
+    assert '<mark class="location" title="decided the location">3C</mark>' in page.read_text("utf-8")

@@ -179,3 +179,36 @@ def test_wrong_tables_and_keys_are_our_bug(tmp_path: Path) -> None:
             write.replace(connection, "answers", [_model("m")], model_id="m")
         with pytest.raises(ValueError, match="no such table"):
             write.delete_matching(connection, "models", [_model("m")], ["colour"])
+
+
+def test_blocks_within_a_block_share_its_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(tmp_path)
+    with ledger.writing() as connection:
+        write.insert(connection, [_model("m")])
+    opened: list[bool] = []
+    connect = ledger._connect
+    monkeypatch.setattr(ledger, "_connect", lambda **how: (opened.append(how["read_only"]), connect(**how))[1])
+    with ledger.reading() as outer:
+        outer.execute("SELECT * FROM range(3)")
+        assert [row.model_id for row in read.rows(ledger, ModelRow)] == ["m"]
+        assert outer.fetchall() == [(0,), (1,), (2,)], "what the outer block asked is not disturbed"
+        with pytest.raises(AssertionError, match="does not write"), ledger.writing():
+            pass
+    assert opened == [True]
+    with ledger.writing() as connection:
+        write.insert(connection, [_model("n")])
+    assert len(read.rows(ledger, ModelRow)) == 2
+
+
+def test_a_ledger_without_evidence_gets_its_column(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    with ledger.writing():
+        pass
+    with duckdb.connect(str(ledger.path)) as connection:
+        for view in schema.VIEWS:
+            connection.execute(f"DROP VIEW {view}")
+        connection.execute("ALTER TABLE scores DROP COLUMN evidence")
+        connection.execute("DELETE FROM migrations WHERE version >= 5")
+    with ledger.reading() as connection:
+        assert connection.execute("SELECT count(evidence) FROM scores").fetchone() == (0,)
+        assert connection.execute("SELECT count(evidence) FROM v_answers").fetchone() == (0,)
