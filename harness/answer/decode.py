@@ -9,6 +9,7 @@ Costs: memory for the longest answer that is allowed; a step looks at those empt
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from harness.vlm.load import Vlm
+
+logger = logging.getLogger(__name__)
 
 #: Tokens between two looks at which rows have ended; each look waits for the device.
 LOOK_EVERY = 8
@@ -120,16 +123,26 @@ class _Step:
         self.mask = prompts.mask.new_zeros((len(self.ids), 1, 1, places), dtype=torch.bool)
         self.mask[:, 0, 0, :before] = prompts.mask[:, :-1].bool()
         self.cache_name = cache_name(parameters(vlm))
+        self.records = self.ids.device.type == "cuda"
         self.graph: Any = None
         self.recorded: Tensor | None = None
 
     def logits(self) -> Tensor:
         """[B, V] of the next tokens; good until the next call."""
+        import torch
+
         self.mask.index_fill_(3, self.at, True)
-        if self.ids.device.type != "cuda":
+        if not self.records:
             return self._forward()
         if self.graph is None:
-            self._record()
+            try:
+                self._record()
+            except torch.OutOfMemoryError:
+                raise
+            except RuntimeError as error:  # an operation that no graph can hold
+                logger.warning("a step cannot be recorded as a CUDA graph, so it runs as it is: %s", error)
+                self.records, self.graph = False, None
+                return self._forward()
         self.graph.replay()
         assert self.recorded is not None
         return self.recorded

@@ -14,7 +14,7 @@ from peft import LoraConfig
 
 from harness.answer import generate
 from harness.answer.condition import Condition, Decoding
-from harness.answer.decode import decode, decodes
+from harness.answer.decode import _Step, decode, decodes
 from harness.answer.generate import answer_batches
 from harness.answer.prefix import read_prompts
 from harness.records import RawAnswer, Sample
@@ -91,6 +91,30 @@ def test_rows_that_have_ended_are_dropped(phi3v: Vlm, samples: list[Sample], mon
     assert rows[-1] <= len(samples) // 2
     assert len(rows) == max(lengths), "it goes on no longer than the longest answer"
     assert all(rows[place] >= sum(length > place for length in lengths) for place in range(len(rows)))
+
+
+def test_a_step_that_no_graph_can_hold_runs_as_it_is(
+    phi3v: Vlm, samples: list[Sample], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted = _ask(phi3v, samples, GREEDY)
+    tried: list[int] = []
+
+    def refuse(step: _Step) -> None:
+        tried.append(len(step.ids))
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    begin = _Step.__init__
+
+    def begin_recording(step: _Step, *args: Any) -> None:
+        begin(step, *args)
+        step.records = True
+
+    monkeypatch.setattr(_Step, "__init__", begin_recording)
+    monkeypatch.setattr(_Step, "_record", refuse)
+    found = _ask(phi3v, samples, GREEDY)
+    assert tried == [len(samples)], "once a batch"
+    assert "runs as it is" in caplog.text
+    assert {key: answer.text for key, answer in found.items()} == {key: answer.text for key, answer in wanted.items()}
 
 
 def test_one_token_alone(phi3v: Vlm, samples: list[Sample]) -> None:
