@@ -2,7 +2,7 @@
 
 Enters: an answer's text, a vocabulary of defect names, a grid. Leaves: `ParsedAnswer`, `Truth`; "no answer" and "no truth"
 are values with a reason. The order of the modules: normalise, locations, defects, clauses, lexicon, reading, verdict,
-findings, eastern, structured, vocabulary, parser, truth.
+mentions, findings, eastern, structured, vocabulary, parser, truth.
 """
 
 from .locations import canonical_location

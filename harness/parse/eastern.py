@@ -16,8 +16,8 @@ from harness.records import Verdict
 
 from .clauses import Sentence
 from .defects import DefectFinder
-from .findings import Item, Mentions
 from .locations import Place, places_between
+from .mentions import Item, Mentions
 from .normalise import PlainText
 from .verdict import Hearing, Statement
 

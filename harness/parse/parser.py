@@ -17,8 +17,9 @@ from harness.records import Evidence, Finding, Grid, ParsedAnswer, Vocabulary
 from .clauses import clauses_of, sentences, tokens_of
 from .defects import DefectFinder, words_of
 from .eastern import add_eastern
-from .findings import Found, Mentions, add_mentions, pair
+from .findings import Found, pair
 from .locations import finder_for, places_between
+from .mentions import Mentions, add_mentions
 from .normalise import PlainText, normalise
 from .reading import read
 from .structured import read_structured
