@@ -26,7 +26,7 @@ from .structured import read_structured
 from .verdict import decide, hear
 from .vocabulary import generic_vocabulary
 
-PARSER_VERSION = 1
+PARSER_VERSION = 2
 
 _STEMS = (
     "passed",

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from harness.errors import UnknownCycle
+from harness.parse import PARSER_VERSION
 from harness.report import figures, render_reports
 from harness.report.contexts import SHOWN_FIGURES, cycle_page, index_page
 from harness.store import Ledger, read, write
@@ -84,7 +85,7 @@ def test_pages_survive_what_is_missing(ledger_folder: Path, tmp_path: Path) -> N
     ledger = Ledger(ledger_folder)
     (ledger_folder / "pool" / "images" / "00.png").unlink()
     undefined = MetricRow(
-        "c0001", "base", "test", "n0", "all", 1, "auroc", None, None, None, 0, "not defined: no class"
+        "c0001", "base", "test", "n0", "all", PARSER_VERSION, "auroc", None, None, None, 0, "not defined: no class"
     )
     infinite = dataclasses.replace(undefined, metric="digital_sn", value=float("inf"), ci_low=None, method="x; p = 0")
     with ledger.writing() as connection:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.parse import parse_answer
+from harness.parse import PARSER_VERSION, parse_answer
 from harness.records import Grid, ParsedAnswer, Vocabulary
 from harness.stages.threshold import choose_threshold
 from harness.store import Ledger, read, write
@@ -16,18 +16,20 @@ from harness.store.rows import TruthRow
 from tests.command import run
 from tests.ledger_builder import HOSTILE, TEST, VALIDATION
 
+NEWER = PARSER_VERSION + 1
+
 
 @pytest.fixture
 def newer_parser(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Version 2, which takes "I cannot tell." for a pass and reads all else as version 1 did."""
+    """The next version, which takes "I cannot tell." for a pass and reads all else as this one does."""
 
     def parse(text: str, vocabulary: Vocabulary, grid: Grid) -> ParsedAnswer:
-        read = replace(parse_answer(text, vocabulary, grid), parser_version=2)
+        read = replace(parse_answer(text, vocabulary, grid), parser_version=NEWER)
         return replace(read, verdict="passed", reason="") if text == "I cannot tell." else read
 
     monkeypatch.setattr("harness.stages.scoring.parse_answer", parse)
     for module in ("scoring", "compare"):
-        monkeypatch.setattr(f"harness.stages.{module}.PARSER_VERSION", 2)
+        monkeypatch.setattr(f"harness.stages.{module}.PARSER_VERSION", NEWER)
 
 
 def accuracy(ledger: Ledger, version: int) -> float:
@@ -57,16 +59,19 @@ def test_a_newer_parser(ledger_folder: Path) -> None:
     assert f"{2 * per_cycle} scores changed" in told.err
 
     # The old ones stay as they were, the new ones stand beside them.
-    assert read.table(ledger, "SELECT * FROM scores WHERE parser_version = 1 ORDER BY ALL") == old_scores
-    assert read.table(ledger, "SELECT * FROM findings WHERE parser_version = 1 ORDER BY ALL") == old_findings
+    scores_of, findings_of = (
+        f"SELECT * FROM {table} WHERE parser_version = ? ORDER BY ALL" for table in ("scores", "findings")
+    )
+    assert read.table(ledger, scores_of, [PARSER_VERSION]) == old_scores
+    assert read.table(ledger, findings_of, [PARSER_VERSION]) == old_findings
     counts = read.table(ledger, "SELECT parser_version, count(*) AS n FROM scores GROUP BY ALL ORDER BY ALL")
     assert [row["n"] for row in counts] == [len(old_scores), len(old_scores)]
     # Every second record is truly passed: of the test records after the hostile ones, half are right now.
-    assert accuracy(ledger, 2) - accuracy(ledger, 1) == pytest.approx((TEST - len(HOSTILE)) / 2 / TEST)
+    assert accuracy(ledger, NEWER) - accuracy(ledger, PARSER_VERSION) == pytest.approx((TEST - len(HOSTILE)) / 2 / TEST)
 
     # People see the new ones, each answer and each figure once.
     seen = read.table(ledger, "SELECT DISTINCT parser_version FROM v_answers")
-    assert seen == [{"parser_version": 2}]
+    assert seen == [{"parser_version": NEWER}]
     answers = read.table(ledger, "SELECT count(*) AS n FROM v_answers WHERE cycle_id = 'c0001' AND model_role = 'base'")
     assert answers[0]["n"] == TEST + VALIDATION
     card = json.loads(run("show", "c0001", "--json", "--runs", ledger_folder).out)
