@@ -50,6 +50,21 @@ Cycles = Annotated[list[str] | None, typer.Argument(help="Cycle ids; all where n
 RUNS, REPORTS = Path("runs"), Path("reports")
 
 
+def _version(asked: bool) -> None:
+    if asked:
+        from harness import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    pass
+
+
 @app.command()
 def init(
     data: MoreData = None,
@@ -97,8 +112,12 @@ def cycle(
 
     place = Place(runs, reports, say)
     if resume is not None:
-        if data or test_data or grow:
-            raise ConfigError("--resume goes on with what the cycle was asked for", hint="leave out --data and --grow")
+        asked = (data, test_data, model, recipe, product, train_cap, test_cap, grow, seed, settings, new_split or None)
+        if any(value is not None for value in asked):
+            raise ConfigError(
+                "--resume goes on with what the cycle was asked for: no other data, model or setting",
+                hint=f"harness cycle --resume {resume} alone; or start a new cycle",
+            )
         done = resume_cycle(resume, place)
     else:
         chosen = _cycle_config(
@@ -642,6 +661,7 @@ def _exit_by_gate(ledger: Ledger, cycle_id: str) -> None:
     if overall.status != "pass":
         raise CheckFailed(
             f"the gate of {cycle_id}: {overall.status}: {overall.reason}",
-            hint=f"see each target: harness gate {cycle_id}",
+            hint=f"add {'test records' if overall.status == 'inconclusive' else 'the data that Analyze names'} and run "
+            f"another cycle; or release it all the same: harness promote {cycle_id} --force --note WHY",
             inconclusive=overall.status == "inconclusive",
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import __version__
 from harness.dataset.cubes import generate
 from tests.command import run
 from tests.imagefolder import read_metadata, write_imagefolder, write_metadata
@@ -219,3 +220,17 @@ def test_schema_and_doctor_tell(tmp_path: Path) -> None:
     doctor = run("doctor", "--json", "--runs", tmp_path / "runs")
     assert doctor.code == 0, doctor.err
     assert {check["check"] for check in json.loads(doctor.out)} >= {"torch", "duckdb", "ledger"}
+
+
+@pytest.mark.parametrize(
+    "words", [["--model", "tiny"], ["--set", "train.epochs=2"], ["--test-cap", "9"], ["--new-split"], ["--seed", "1"]]
+)
+def test_a_resume_takes_nothing_else(words: list[str], tmp_path: Path) -> None:
+    told = run("cycle", "--resume", "c0001", *words, "--runs", tmp_path)
+    assert told.code == 1
+    assert "no other data, model or setting" in told.err
+    assert "harness cycle --resume c0001 alone" in told.err
+
+
+def test_version() -> None:
+    assert run("--version").out.strip() == __version__

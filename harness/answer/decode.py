@@ -9,6 +9,7 @@ Costs: memory for the longest answer that is allowed; a step looks at those empt
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,9 @@ def decode(
     stops = torch.tensor(vlm.stop_token_ids, device=device)
     live = torch.arange(rows, device=device)
     written = 0
-    with torch.no_grad(), running(vlm.base, "sdpa"):
+    # A graph is recorded on the current device, whatever the model's.
+    current = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
+    with current, torch.no_grad(), running(vlm.base, "sdpa"):
         step = _Step(vlm, prompts, budget)
         while written < budget:
             logits = step.logits().float()
@@ -123,7 +126,7 @@ class _Step:
         self.mask = prompts.mask.new_zeros((len(self.ids), 1, 1, places), dtype=torch.bool)
         self.mask[:, 0, 0, :before] = prompts.mask[:, :-1].bool()
         self.cache_name = cache_name(parameters(vlm))
-        self.records = self.ids.device.type == "cuda"
+        self.records = vlm.records_steps and self.ids.device.type == "cuda"
         self.graph: Any = None
         self.recorded: Tensor | None = None
 
@@ -141,7 +144,8 @@ class _Step:
                 raise
             except RuntimeError as error:  # an operation that no graph can hold
                 logger.warning("a step cannot be recorded as a CUDA graph, so it runs as it is: %s", error)
-                self.records, self.graph = False, None
+                self.records = self.vlm.records_steps = False
+                self.graph = None
                 return self._forward()
         self.graph.replay()
         assert self.recorded is not None
@@ -181,8 +185,12 @@ class _Step:
             self._forward()
         torch.cuda.current_stream().wait_stream(aside)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            self.recorded = self._forward()
+        stream = torch.cuda.current_stream()
+        try:
+            with torch.cuda.graph(self.graph):
+                self.recorded = self._forward()
+        finally:
+            torch.cuda.set_stream(stream)  # a capture that fails leaves its own behind
 
 
 def _widened(tensor: Tensor, places: int) -> Tensor:

@@ -110,7 +110,7 @@ def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str
             )
             for s in stages
         ),
-        sharing=_sharing(cycle, improve),
+        sharing=_sharing(cycle, improve, passed=bool(gates) and gates[-1].status == "pass"),
         plots={
             **_cycle_plots(ledger, cycle),
             **(curve.plots if curve else {}),
@@ -324,12 +324,13 @@ def _of_gate(name: str, value: float) -> str:
     return (f"{value:.2f} dB" if name in DECIBELS else f"{value:.2%}").replace("-", "−")
 
 
-def _sharing(cycle: CycleRow, improve: Mapping[str, Any]) -> tuple[Field, ...]:
+def _sharing(cycle: CycleRow, improve: Mapping[str, Any], *, passed: bool) -> tuple[Field, ...]:
+    promote = f"harness promote {cycle.cycle_id}"
     return (
         Field("Model id", str(improve.get("model_id") or NOT_RECORDED)),
         Field("Adapter", str(improve.get("adapter") or NOT_RECORDED)),
         Field("Inspect a picture", f"harness predict {cycle.cycle_id} PICTURE"),
-        Field("Promote it", f"harness promote {cycle.cycle_id}"),
+        Field("Promote it", promote if passed else f"{promote} --force --note WHY (its gate did not pass)"),
         Field("Every answer", f"harness sql \"SELECT * FROM v_answers WHERE cycle_id = '{cycle.cycle_id}'\""),
         Field("Every figure", f"harness show {cycle.cycle_id}"),
     )

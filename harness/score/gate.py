@@ -234,7 +234,9 @@ def judge(results: Sequence[GateResult], regression: GateResult | None = None) -
     if open_:
         known = [result.records_to_decide for result in open_ if result.records_to_decide is not None]
         more = max(known) if len(known) == len(open_) else None
-        needs = ["" if r.records_to_decide is None else f" ({r.records_to_decide} more records)" for r in open_]
+        needs = [
+            "" if r.records_to_decide is None else f" ({r.records_to_decide} more records would decide)" for r in open_
+        ]
         reason = f"undecided: {', '.join(r.metric + need for r, need in zip(open_, needs, strict=True))}"
         return GateResult("overall", None, None, None, None, "inconclusive", more, reason)
     if not results:

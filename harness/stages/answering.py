@@ -152,7 +152,11 @@ def _answer(
         engine_id=engine_id,
         condition_id=condition.condition_id,
     )
-    known = [row.sample_id for row in in_ledger if row.sample_id in wanted and row.sample_id not in own]
+    known = [
+        row.sample_id
+        for row in in_ledger
+        if row.sample_id in wanted and row.sample_id not in own and row.p_defective is not None
+    ]
     todo = [sample for sample in samples if sample.sample_id not in own and sample.sample_id not in set(known)]
     if todo:
         vlm = run.bench.vlm

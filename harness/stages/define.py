@@ -186,13 +186,17 @@ def _close_if_open(run: CycleRun, index: PoolIndex) -> list[str]:
             run.pool.append([fact])
             index.splits.append(fact)
         return []
-    waiting = sum(record.role == "test" for record in index.records.values()) - len(split.sample_ids)
+    notes = []
+    closed_at, cap = len(split.sample_ids), run.config.data.test_cap
+    if cap < closed_at:
+        notes.append(f"a test cap of {cap} has no effect: the test split stays closed ({closed_at} records)")
+    waiting = sum(record.role == "test" for record in index.records.values()) - closed_at
     if waiting > 0:
-        return [
-            f"the test split {split.split_id} stays closed ({len(split.sample_ids)} records); {waiting} test records "
+        notes.append(
+            f"the test split {split.split_id} stays closed ({closed_at} records); {waiting} test records "
             "wait in reserve, untrained, until --new-split"
-        ]
-    return []
+        )
+    return notes
 
 
 def _lookalikes(run: CycleRun, index: PoolIndex) -> list[NearPair]:

@@ -24,7 +24,7 @@ from harness.records import Verdict
 from harness.score.gauge import GaugeFigure, Trials, gauge_figures, gauge_notes, raters_of, unsteady
 from harness.stages.inspector import Inspector, Seat, inspector_of
 from harness.stages.scoring import judge_answers, write_scores
-from harness.stages.trials import ask_trials, known_trials
+from harness.stages.trials import ask_trials, known_trials, stored_trials
 from harness.store import Ledger, read, write
 from harness.store.rows import AnswerRow, CycleRow, GaugeFigureRow
 
@@ -96,8 +96,12 @@ def gauge_cycle(
     return _judge(ledger, cycle, names, answers, condition, repeats)
 
 
-def regauge(ledger: Ledger, cycle_id: str, condition_id: str) -> Study:
-    """Judge the trials of a stored study again, by today's parser and the truths that the cycle goes by now."""
+def regauge(ledger: Ledger, cycle_id: str, condition_id: str) -> Study | None:
+    """Judge the trials of a stored study again, by today's parser and the truths that the cycle goes by now.
+
+    Returns:
+        The study; None where its trials are not all in the ledger any more.
+    """
     rows = [row for row in read.gauge_figures(ledger, cycle_id) if row.condition_id == condition_id]
     repeats, temperature = rows[0].repeats, rows[0].temperature
     names = raters_of(row.rater for row in rows)
@@ -105,8 +109,12 @@ def regauge(ledger: Ledger, cycle_id: str, condition_id: str) -> Study:
     cycle = appraisers[0].cycle
     condition = gauge_condition(appraisers[0].config, temperature or 0)
     assert condition.condition_id == condition_id, "a cycle's settings never change"
-    answers = [known_trials(ledger, a.role, condition_id, a.role.engine_id, repeats) for a in appraisers]
-    return _judge(ledger, cycle, names, answers, condition, repeats)
+    samples = [member.sample_id for member in read.memberships(ledger, cycle_id, ("test",))]
+    answers = [stored_trials(ledger, a.role, condition_id, samples, repeats) for a in appraisers]
+    whole = [known for known in answers if known is not None]
+    if len(whole) < len(answers):
+        return None
+    return _judge(ledger, cycle, names, whole, condition, repeats)
 
 
 def _refuse_other_split(cycle: CycleRow, other: CycleRow) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Literal, cast
 
 from harness.errors import LedgerError
@@ -59,7 +60,9 @@ def rescore(ledger: Ledger, cycle_ids: Sequence[str] = (), *, say: Callable[[str
         if product is None or not roles:
             continue  # not yet measured: there is no answer to score
         before = {name: _scores(ledger, cycle.cycle_id, name) for name in roles}
-        moved = _move_to_latest_truth(ledger, cycle.cycle_id, cycle.product)
+        # Left behind by a rescore that was stopped between the truths and the studies.
+        pending = ledger.runs / cycle.cycle_id / "restudy.pending"
+        moved = _move_to_latest_truth(ledger, cycle.cycle_id, cycle.product, pending)
         for role in roles.values():
             score_role(ledger, cycle, product, role)
         for name in roles:
@@ -83,7 +86,8 @@ def rescore(ledger: Ledger, cycle_ids: Sequence[str] = (), *, say: Callable[[str
                 compare_roles(ledger, cycle.cycle_id, cast(Role, baseline))
         if "finetuned" in roles:
             reread_lots(ledger, inspector_of(ledger, cycle.cycle_id))
-            restudy(ledger, cycle.cycle_id, corrected=bool(moved), say=say)
+            restudy(ledger, cycle.cycle_id, corrected=pending.exists(), say=say)
+        pending.unlink(missing_ok=True)
     return changes
 
 
@@ -95,12 +99,14 @@ def _scores(ledger: Ledger, cycle_id: str, role: str) -> dict[str, tuple[str, Sc
     }
 
 
-def _move_to_latest_truth(ledger: Ledger, cycle_id: str, product: str) -> set[str]:
+def _move_to_latest_truth(ledger: Ledger, cycle_id: str, product: str, pending: Path) -> set[str]:
     """Let the cycle go by the newest truths; returns the records whose truth is another than before."""
     newest = read.latest_truths(ledger, product)
     members = read.memberships(ledger, cycle_id)
     moved = {m.sample_id for m in members if newest[m.sample_id] != m.truth_version}
     if moved:
+        pending.parent.mkdir(parents=True, exist_ok=True)
+        pending.touch()
         changed = [replace(m, truth_version=newest[m.sample_id]) for m in members if m.sample_id in moved]
         with ledger.writing() as connection:
             write.upsert(connection, changed, ("cycle_id", "sample_id"))

@@ -31,8 +31,9 @@ def restudy(ledger: Ledger, cycle_id: str, *, corrected: bool, say: Callable[[st
     read_by = {row.condition_id: row.parser_version for row in read.gauge_figures(ledger, cycle_id)}
     for condition_id, version in read_by.items():
         if corrected or version != PARSER_VERSION:
-            regauge(ledger, cycle_id, condition_id)
-            say(f"rescore: {cycle_id}: its gauge study {condition_id} is judged again")
+            again = regauge(ledger, cycle_id, condition_id)
+            told = "is judged again" if again else f"lacks trials and stays as it was: harness gauge {cycle_id}"
+            say(f"rescore: {cycle_id}: its gauge study {condition_id} {told}")
     if not corrected:
         return
     old = read.threshold(ledger, cycle_id)

@@ -34,6 +34,23 @@ def known_trials(
     }
 
 
+def stored_trials(
+    ledger: Ledger, role: RoleRow, condition_id: str, sample_ids: Sequence[str], repeats: int
+) -> dict[tuple[str, int], AnswerRow] | None:
+    """All trials of a study, by the cycle's own engine or else the newest that made them all; None: some are gone."""
+    engines = read.table(
+        ledger,
+        "SELECT engine_id FROM answers WHERE model_id = ? AND condition_id = ? GROUP BY engine_id "
+        "ORDER BY engine_id = ? DESC, max(answered_at) DESC",
+        [role.model_id, condition_id, role.engine_id],
+    )
+    for engine in engines:
+        known = known_trials(ledger, role, condition_id, engine["engine_id"], repeats)
+        if all((sample_id, repeat) in known for sample_id in sample_ids for repeat in range(repeats)):
+            return known
+    return None
+
+
 def ask_trials(
     seat: Seat, inspector: Inspector, condition: Condition, sample_ids: Sequence[str], repeats: int
 ) -> dict[tuple[str, int], AnswerRow]:
@@ -70,7 +87,12 @@ def ask_trials(
         name = f"answers-{condition.condition_id}-r{repeat}-{engine_id}.jsonl"
         journal = AnswerJournal(ledger.runs / cycle_id / "gauge" / name)
         label = f"gauge: {cycle_id}, trial {repeat + 1}"
-        own = ask(vlm, inspector, todo, journal, label=label, say=seat.say, condition=condition, repeat=repeat)
+        # Greedy trials are the model's answers at n0, which other cycles reuse with their P(defective).
+        openings = inspector.openings if condition.condition_id == "n0" else None
+        own = ask(
+            vlm, inspector, todo, journal, label=label, say=seat.say, condition=condition, repeat=repeat,
+            openings=openings,
+        )  # fmt: skip
         new = [AnswerRow(engine_id=engine_id, **asdict(answer)) for answer in own.values()]
         with ledger.writing() as connection:
             write.upsert(connection, [row], ("condition_id", "engine_id"))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -38,7 +39,13 @@ class Ledger:
         self.path = self.runs / FILE_NAME
         self.patience = patience
         self._tell = tell or (lambda line: print(line, file=sys.stderr))
-        self._held: duckdb.DuckDBPyConnection | None = None
+        self._thread = threading.local()  # a connection serves the thread that opened it
+
+    @property
+    def _held(self) -> duckdb.DuckDBPyConnection | None:
+        """The connection of the block that this thread is in."""
+        held: duckdb.DuckDBPyConnection | None = getattr(self._thread, "held", None)
+        return held
 
     def exists(self) -> bool:
         """Whether anything was ever written."""
@@ -97,10 +104,10 @@ class Ledger:
                 with self.writing():
                     pass  # opening for writing migrates
                 connection = self._connect(read_only=True, sandboxed=sandboxed)
-            self._held = None if sandboxed else connection
+            self._thread.held = None if sandboxed else connection
             yield connection
         finally:
-            self._held = None
+            self._thread.held = None
             connection.close()
 
     def _connect(self, *, read_only: bool, sandboxed: bool = False) -> duckdb.DuckDBPyConnection:

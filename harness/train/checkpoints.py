@@ -67,7 +67,8 @@ def run_identity(
 ) -> dict[str, Any]:
     """What makes two runs the same: settings, seed, base, and the records in their order with their answers."""
     # What changes nothing in the adapter may differ between a run and its resume.
-    settings = {key: value for key, value in asdict(recipe).items() if key not in ("tracker", "workers", "log_every")}
+    immaterial = ("tracker", "workers", "log_every", "packing", "gradient_checkpointing")
+    settings = {key: value for key, value in asdict(recipe).items() if key not in immaterial}
     settings["lora_targets"] = (
         recipe.lora_targets if isinstance(recipe.lora_targets, str) else list(recipe.lora_targets)
     )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -64,8 +65,13 @@ def passes_that_fit(
     if vlm.device.type != "cuda":
         return passes
     asked = passes
-    while not fits(vlm, collator, samples, passes, computes_in(vlm, recipe)):
-        passes = smaller_passes(vlm, passes, recipe)
+    while (share := memory_share(vlm, collator, samples, passes, computes_in(vlm, recipe))) > FULL:
+        try:
+            passes = smaller_passes(vlm, passes, recipe)
+        except ModelError:
+            if share <= 1:  # it ran, and nothing smaller exists
+                break
+            raise
     if passes != asked:
         say(f"{asked} do not fit the memory of {vlm.device}: training with {passes}")
     torch.cuda.reset_peak_memory_stats(vlm.device)
@@ -90,10 +96,12 @@ def smaller_passes(vlm: Vlm, passes: Passes, recipe: TrainRecipe, error: Excepti
     ) from error
 
 
-def fits(
+def memory_share(
     vlm: Vlm, collator: InspectionCollator, samples: Sequence[Sample], passes: Passes, half: torch.dtype | None
-) -> bool:
-    """Whether a pass over the longest of the samples runs within the device's memory. Leaves no gradient behind.
+) -> float:
+    """What a pass over the longest of the samples takes of the device's memory; infinite where it runs out.
+
+    Leaves no gradient behind. 0 on the CPU.
 
     Args:
         half: what autocast computes in, None for the model's own dtype.
@@ -110,16 +118,16 @@ def fits(
         with torch.random.fork_rng(devices=devices), recomputing(vlm.base, passes.checkpointing):
             _pass(vlm, collator, longest, half)
     except torch.OutOfMemoryError:
-        return False
+        return math.inf
     finally:
         vlm.model.zero_grad(set_to_none=True)
         vlm.model.train(was_training)
         gc.collect()
         torch.cuda.empty_cache()
     if vlm.device.type != "cuda":
-        return True
+        return 0.0
     total = torch.cuda.get_device_properties(vlm.device).total_memory
-    return bool(torch.cuda.max_memory_allocated(vlm.device) <= FULL * total)
+    return float(torch.cuda.max_memory_allocated(vlm.device) / total)
 
 
 def _pass(

@@ -21,7 +21,7 @@ from harness.records import Sample
 from harness.train.checkpoints import CHECKPOINTS, seal
 from harness.train.collate import InspectionCollator
 from harness.train.log import TrainingLog, in_words
-from harness.train.passes import Passes, computes_in, first_passes
+from harness.train.passes import Passes, computes_in
 from harness.train.recipe import TrainRecipe
 from harness.vlm.packing import running
 
@@ -137,7 +137,6 @@ def build_trainer(
 ) -> AdapterTrainer:
     """Translate the recipe into Trainer's arguments."""
     half = computes_in(vlm, recipe)
-    halved = passes.records < first_passes(recipe).records
     if recipe.workers:
         # The parent's tokenizer has run already; its threads would not survive the fork into the loader's processes.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -151,10 +150,8 @@ def build_trainer(
         run_name=str(folder),
         num_train_epochs=recipe.epochs,
         per_device_train_batch_size=passes.records,
-        # Without gradients a pass takes less than half of the memory.
-        per_device_eval_batch_size=min(recipe.eval_batch_size, 2 * passes.records)
-        if halved
-        else recipe.eval_batch_size,
+        # Whatever the passes: the mean over batches, which chooses the checkpoint, depends on it.
+        per_device_eval_batch_size=recipe.eval_batch_size,
         gradient_accumulation_steps=passes.a_step,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.schedule,

@@ -74,6 +74,8 @@ class Vlm:
     stop_token_ids: tuple[int, ...]
     pad_token_id: int
     features: FeatureCache | None = None
+    #: off once a decoding step could not be recorded as a CUDA graph
+    records_steps: bool = True
 
     @property
     def base(self) -> Any:
@@ -85,7 +87,7 @@ class Vlm:
         """One line for people: what was loaded, and how it runs."""
         commit = f" at {self.revision[:8]}" if self.revision else ""
         dtype = str(self.dtype).removeprefix("torch.")
-        parameters = sum(p.numel() for p in self.base.parameters())
+        parameters = sum(p.numel() for name, p in self.base.named_parameters() if "lora_" not in name)
         return (
             f"model {self.model_ref}{commit}: {type(self.base).__name__}, {parameters:,} parameters, {dtype} on "
             f"{self.device}, attention {self.attention} ({self.attention_reason})"

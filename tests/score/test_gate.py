@@ -216,7 +216,7 @@ def test_overall() -> None:
     assert judge([passed, open_, failed], None).reason == "failed: false_reject_rate"
     waiting = judge([passed, open_], regression)
     assert (waiting.status, waiting.records_to_decide) == ("inconclusive", 29)
-    assert waiting.reason == "undecided: miss_rate (29 more records)"
+    assert waiting.reason == "undecided: miss_rate (29 more records would decide)"
     assert judge([open_, stuck], None).records_to_decide is None
     worse = GateResult("regression", None, -0.1, None, 9, "fail", None, "")
     assert judge([passed], worse).reason == "failed: regression"

@@ -18,6 +18,8 @@ from harness.parse import PARSER_VERSION
 from harness.report import render_reports
 from harness.report.gauge import gauge_part
 from harness.stages.gauge import gauge_condition, gauge_cycle
+from harness.stages.rescore import rescore
+from harness.stages.trials import known_trials
 from harness.store import Ledger, read, write
 from harness.store.rows import AnswerRow
 from tests.command import run
@@ -298,3 +300,30 @@ def test_predict_decides_by_the_stored_thresholds(raised: Raised, tmp_path: Path
     refused = run("predict", "c0002", pictures[0], "--runs", runs)
     assert json.loads(refused.out)["decision"] is None
     assert "another model's" in refused.err
+
+
+def test_rescore_judges_trials_of_another_engine_and_passes_over_lost_ones(
+    ledger_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trials made after an upgrade stand under that day's engine, not under the cycle's."""
+    ledger = Ledger(ledger_folder, tell=lambda _: None)
+    _say_always(ledger, "c0001", None)
+    with ledger.writing() as connection:
+        connection.execute("UPDATE answers SET engine_id = 'later' WHERE condition_id LIKE 'gauge%'")
+    monkeypatch.setattr(
+        "harness.stages.gauge.ask_trials",
+        lambda seat, inspector, condition, ids, repeats: known_trials(
+            seat.ledger, inspector.role, condition.condition_id, "later", repeats
+        ),
+    )
+    gauge_cycle(ledger, "c0001", repeats=3, temperature=0.3, say=lambda _: None)
+    before = rows(ledger_folder, "SELECT rater, metric, value FROM gauge_figures ORDER BY ALL")
+    for lost, told in ((False, "is judged again"), (True, "lacks trials and stays as it was: harness gauge c0001")):
+        with ledger.writing() as connection:
+            connection.execute("UPDATE gauge_figures SET parser_version = 0")
+            if lost:
+                connection.execute("DELETE FROM answers WHERE condition_id LIKE 'gauge%' AND repeat = 2")
+        said: list[str] = []
+        rescore(ledger, [], say=said.append)
+        assert any(told in line for line in said)
+        assert rows(ledger_folder, "SELECT rater, metric, value FROM gauge_figures ORDER BY ALL") == before

@@ -10,6 +10,7 @@ import pytest
 
 from harness.parse import PARSER_VERSION, parse_answer
 from harness.records import Grid, ParsedAnswer, Vocabulary
+from harness.stages.rescore import rescore
 from harness.stages.threshold import choose_threshold
 from harness.store import Ledger, read, write
 from harness.store.rows import TruthRow
@@ -115,3 +116,33 @@ def test_corrected_truths_reach_the_thresholds(ledger_folder: Path) -> None:
     other = read.threshold(ledger, "c0002")
     assert other is not None
     assert other.low is not None, "a cycle that was not named goes by its truths as before"
+
+
+def test_studies_that_a_stopped_rescore_left_behind_are_made_again(
+    ledger_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(ledger_folder)
+    assert choose_threshold(ledger, "c0001", max_escape=0.1, max_overkill=0.2).threshold.low is not None
+    members = read.memberships(ledger, "c0001", ("validation",))
+    truths = {(row.sample_id, row.truth_version): row for row in read.rows(ledger, TruthRow)}
+    passed = [m.sample_id for m in members if truths[m.sample_id, 1].verdict == "passed"]
+    defective = next(row for row in truths.values() if row.verdict == "defective")
+    with ledger.writing() as connection:
+        write.insert(connection, [replace(defective, sample_id=name, truth_version=2) for name in passed])
+
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.stages.rescore.restudy", stop)
+        with pytest.raises(KeyboardInterrupt):
+            rescore(ledger, ["c0001"], say=lambda _: None)
+    said: list[str] = []
+    rescore(ledger, ["c0001"], say=said.append)
+    assert any("its thresholds are chosen again" in line for line in said)
+    found = read.threshold(ledger, "c0001")
+    assert found is not None
+    assert found.low is None, "no validation record is truly passed any more"
+    said.clear()
+    rescore(ledger, ["c0001"], say=said.append)
+    assert not any("chosen again" in line for line in said), "once is enough"

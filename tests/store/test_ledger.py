@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -212,3 +213,19 @@ def test_a_ledger_without_evidence_gets_its_column(tmp_path: Path) -> None:
     with ledger.reading() as connection:
         assert connection.execute("SELECT count(evidence) FROM scores").fetchone() == (0,)
         assert connection.execute("SELECT count(evidence) FROM v_answers").fetchone() == (0,)
+
+
+def test_threads_do_not_share_a_connection(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path)
+    with ledger.writing() as connection:
+        write.insert(connection, [_model(f"m{number}") for number in range(50)])
+
+    def count(_: int) -> int:
+        with ledger.reading() as outer:
+            outer.execute("SELECT * FROM range(3)")
+            found = len(read.rows(ledger, ModelRow))
+            assert len(outer.fetchall()) == 3
+            return found
+
+    with ThreadPoolExecutor(4) as threads:
+        assert set(threads.map(count, range(40))) == {50}

@@ -113,3 +113,15 @@ def test_targets_as_list_or_tuple_are_the_same_run(samples: list[Sample]) -> Non
         for targets in (["q_proj"], ("q_proj",))
     )
     assert json.loads(json.dumps(one)) == other
+
+
+def test_a_run_of_an_older_harness_is_the_same_run(samples: list[Sample], tmp_path: Path) -> None:
+    """How a step is split was not written down, or is written down otherwise: it does not make another run."""
+
+    def identity(recipe: TrainRecipe) -> dict[str, object]:
+        return run_identity(recipe, seed=1, base_hash="b", train=samples, validation=[])
+
+    made = open_run(tmp_path / "run", identity(TrainRecipe()) | {"gradient_checkpointing": True}, resume=False)
+    assert made is None
+    packed = replace(TrainRecipe(), packing=True, gradient_checkpointing=False)
+    assert open_run(tmp_path / "run", identity(packed), resume=True) is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 from harness.errors import ModelError
 from harness.records import Sample
 from harness.train.collate import InspectionCollator
-from harness.train.passes import Passes, first_passes, fits, recomputing, smaller_passes
+from harness.train.passes import Passes, first_passes, memory_share, passes_that_fit, recomputing, smaller_passes
 from harness.train.recipe import TrainRecipe
 from harness.train.run import TrainResult, train_adapter
 from harness.train.trainer import AdapterTrainer
@@ -161,7 +162,7 @@ def test_a_trial_leaves_nothing_behind(phi3v: Vlm, samples: list[Sample]) -> Non
     phi3v.base.requires_grad_(True)
     torch.manual_seed(3)
     before = torch.get_rng_state()
-    assert fits(phi3v, collator, samples, Passes(2, 1, True), None)
+    assert memory_share(phi3v, collator, samples, Passes(2, 1, True), None) == 0.0
     assert torch.equal(torch.get_rng_state(), before)
     assert all(parameter.grad is None for parameter in phi3v.base.parameters())
     assert not phi3v.model.training
@@ -172,9 +173,38 @@ def test_a_trial_that_runs_out_of_memory(phi3v: Vlm, samples: list[Sample], monk
         raise torch.OutOfMemoryError("a full memory, played by a test")
 
     monkeypatch.setattr("harness.train.passes._pass", full)
-    assert not fits(
-        phi3v, InspectionCollator(None, stop_token_ids=(), pad_token_id=0), samples, Passes(1, 1, False), None
-    )
+    collator = InspectionCollator(None, stop_token_ids=(), pad_token_id=0)
+    assert memory_share(phi3v, collator, samples, Passes(1, 1, False), None) == math.inf
+
+
+@pytest.mark.parametrize(
+    ("shares", "wanted"),
+    [
+        ([0.5], (4, 1, False)),
+        ([0.95, 0.5], (2, 2, False)),
+        ([math.inf, math.inf, math.inf, 0.95], (1, 4, True)),  # it ran: more than FULL, but nothing smaller exists
+        ([math.inf] * 4, None),
+    ],
+)
+def test_the_first_passes_that_leave_room(
+    phi3v: Vlm,
+    samples: list[Sample],
+    monkeypatch: pytest.MonkeyPatch,
+    shares: list[float],
+    wanted: tuple[int, int, bool] | None,
+) -> None:
+    left = iter(shares)
+    monkeypatch.setattr("harness.train.passes.memory_share", lambda *_: next(left))
+    monkeypatch.setattr("torch.cuda.reset_peak_memory_stats", lambda *_: None)
+    monkeypatch.setattr(phi3v, "device", torch.device("cuda"))
+    said: list[str] = []
+    collator = InspectionCollator(None, stop_token_ids=(), pad_token_id=0)
+    if wanted is None:
+        with pytest.raises(ModelError, match="does not fit"):
+            passes_that_fit(phi3v, collator, samples, RECIPE, said.append)
+        return
+    assert passes_that_fit(phi3v, collator, samples, RECIPE, said.append) == Passes(*wanted)
+    assert len(said) == (wanted != (4, 1, False))
 
 
 def test_activations_are_kept_again_after_an_error(phi3v: Vlm) -> None:
