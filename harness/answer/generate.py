@@ -25,7 +25,7 @@ from harness.answer.prefix import CachedPrompts, cached_prompts, read_prompts
 from harness.answer.verdict import VerdictOpenings, defective_probabilities
 from harness.errors import ConfigError
 from harness.records import FinishReason, RawAnswer, Sample
-from harness.vlm.batch import prompt_batch, prompt_size, to_device
+from harness.vlm.batch import by_length, prompt_batch, to_device
 from harness.vlm.features import picture_features
 from harness.vlm.prompt import prompt_digest
 
@@ -111,7 +111,7 @@ def answer_batches(
     def answer(batch: Sequence[Sample]) -> list[RawAnswer]:
         return _answer(vlm, batch, model_id, condition, repeat, openings)
 
-    ordered = sorted(samples, key=prompt_size, reverse=True)
+    ordered = sorted(samples, key=by_length(vlm.processor), reverse=True)
     yield from in_batches(vlm, ordered, answer, batch_size=batch_size, say=say)
 
 

@@ -19,7 +19,7 @@ from harness.errors import ModelError
 from harness.records import Sample
 from harness.train.collate import InspectionCollator
 from harness.train.recipe import TrainRecipe
-from harness.vlm.batch import prompt_size, to_device
+from harness.vlm.batch import by_length, to_device
 from harness.vlm.packing import running
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def memory_share(
 
     if vlm.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(vlm.device)
-    longest = sorted(samples, key=prompt_size, reverse=True)[: passes.records]
+    longest = sorted(samples, key=by_length(vlm.processor), reverse=True)[: passes.records]
     was_training = vlm.model.training
     vlm.model.train()
     try:

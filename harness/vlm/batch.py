@@ -8,7 +8,7 @@ Cost: rows are padded to the longest; sort by length to pay little.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.errors import DataError, ModelError
@@ -90,19 +90,29 @@ def prompt_batch(
     return dict(inputs)
 
 
-def prompt_size(sample: Sample) -> tuple[int, int, str]:
-    """Sorts by length without preprocessing: a picture's tokens grow with its area, a question's with its text.
+def by_length(processor: Any) -> Callable[[Sample], tuple[int, int, str]]:
+    """A key that sorts records by length without preprocessing: by a picture's tokens, then by the text.
+
+    Tokens come from the picture's size where the processor can tell (Phi-3-vision's follow the shape: a square has more
+    than a wide one of four times its area), else the area stands for them.
 
     Raises:
-        DataError: the picture cannot be read.
+        DataError: the key is asked for a record whose picture cannot be read.
     """
-    from PIL import Image, UnidentifiedImageError
+    tokens = getattr(processor.image_processor, "calc_num_image_tokens_from_image_size", None)
 
-    try:
-        with Image.open(sample.image_path) as picture:
-            return picture.width * picture.height, len(sample.question), sample.sample_id
-    except (OSError, UnidentifiedImageError) as error:
-        raise picture_unread(sample, error) from error
+    def length(sample: Sample) -> tuple[int, int, str]:
+        from PIL import Image, UnidentifiedImageError
+
+        try:
+            with Image.open(sample.image_path) as picture:
+                width, height = picture.size
+        except (OSError, UnidentifiedImageError) as error:
+            raise picture_unread(sample, error) from error
+        size = width * height if tokens is None else int(tokens(width, height))
+        return size, len(sample.question) + len(sample.reference), sample.sample_id
+
+    return length
 
 
 def picture_unread(sample: Sample, error: Exception) -> DataError:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from PIL import Image
 
 from harness.errors import DataError, ModelError
 from harness.records import Sample
-from harness.vlm.batch import IGNORED, append_completions, prompt_batch, to_device
+from harness.vlm.batch import IGNORED, append_completions, by_length, prompt_batch, to_device
 from harness.vlm.load import Vlm, load_vlm
 from tests import tiny_vlm
+from tests.vlm.phi3v.build import tiny_processor
 
 
 def _unpadded(vlm: Vlm, sample: Sample) -> torch.Tensor:
@@ -112,3 +115,21 @@ def test_pictures_that_cannot_be_read_are_named(vlm: Vlm, samples: list[Sample],
     (tmp_path / "torn.png").write_bytes(samples[0].image_path.read_bytes()[:70])
     with pytest.raises(DataError, match="record torn cannot be read"):
         prompt_batch(vlm.processor, [replace(samples[0], sample_id="torn", image_path=tmp_path / "torn.png")])
+
+
+def test_the_longest_record_has_the_most_tokens(tmp_path: Path) -> None:
+    """For Phi-3-vision a small square has more tokens than a large wide picture; elsewhere the area stands for them."""
+    samples, sizes = [], [(640, 160), (96, 96), (64, 64)]
+    for number, size in enumerate(sizes):
+        path = tmp_path / f"{number}.png"
+        Image.new("RGB", size).save(path)
+        samples.append(Sample(str(number), str(number), path, "?", "yes", None, 1, "g"))
+    processor = tiny_processor()
+    tokens = [processor.image_processor.calc_num_image_tokens_from_image_size(*size) for size in sizes]
+    order = sorted(samples, key=by_length(processor), reverse=True)
+    assert [tokens[int(s.sample_id)] for s in order] == sorted(tokens, reverse=True)
+    assert tokens[1] != tokens[0]
+    without = SimpleNamespace(image_processor=SimpleNamespace())
+    assert [s.sample_id for s in sorted(samples, key=by_length(without), reverse=True)] == ["0", "1", "2"]
+    longer = replace(samples[2], sample_id="3", reference="yes, at great length")
+    assert max(samples[2], longer, key=by_length(processor)) is longer
