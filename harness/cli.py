@@ -659,9 +659,12 @@ def _exit_by_gate(ledger: Ledger, cycle_id: str) -> None:
 
     overall = read.gates(ledger, cycle_id)[-1]
     if overall.status != "pass":
+        advice = {
+            "inconclusive": "more test records decide: add some with --test-data and --new-split",
+            "fail": "add the data that Analyze names and run another cycle",
+        }[overall.status]
         raise CheckFailed(
             f"the gate of {cycle_id}: {overall.status}: {overall.reason}",
-            hint=f"add {'test records' if overall.status == 'inconclusive' else 'the data that Analyze names'} and run "
-            f"another cycle; or release it all the same: harness promote {cycle_id} --force --note WHY",
+            hint=f"{advice}; or release it all the same: harness promote {cycle_id} --force --note WHY",
             inconclusive=overall.status == "inconclusive",
         )

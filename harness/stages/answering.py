@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.answer.condition import Condition, Decoding
 from harness.answer.generate import answer_batches, engine_fingerprint
@@ -24,6 +24,9 @@ from harness.stages.run import CycleRun
 from harness.store import read, write
 from harness.store.rows import AnswerRow, ConditionRow, ModelRow, RoleRow
 from harness.vlm.adapters import use_adapter
+
+if TYPE_CHECKING:
+    from harness.vlm.load import Vlm
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,43 +141,84 @@ def _answer(
     engine_id: str,
 ) -> tuple[list[str], list[RawAnswer]]:
     """What the ledger knew already, and this cycle's own answers (from the journal of an earlier try, or now)."""
-    wanted = {sample.sample_id for sample in samples}
     name = f"answers-{respondent.role}-{condition.condition_id}-{engine_id}.jsonl"
     journal = AnswerJournal(run.stage_folder(stage) / name)
-    own = {
-        answer.sample_id: answer
-        for answer in journal.read()
-        if answer.model_id == respondent.model.model_id and answer.sample_id in wanted
-    }
+    own = journalled(journal, respondent.model.model_id, samples)
     in_ledger = read.answers(
         run.ledger,
         model_id=respondent.model.model_id,
         engine_id=engine_id,
         condition_id=condition.condition_id,
     )
-    known = [
-        row.sample_id
-        for row in in_ledger
-        if row.sample_id in wanted and row.sample_id not in own and row.p_defective is not None
-    ]
-    todo = [sample for sample in samples if sample.sample_id not in own and sample.sample_id not in set(known)]
-    if todo:
-        vlm = run.bench.vlm
-        label = f"{stage}: {respondent.role} answers ({condition.condition_id})"
-        with use_adapter(vlm, respondent.adapter), Progress(label, len(todo), run.say) as progress:
-            for batch in answer_batches(
-                vlm,
-                todo,
-                model_id=respondent.model.model_id,
-                condition=condition,
-                batch_size=run.config.answer.batch_size,
-                openings=openings,
-                say=run.say,
-            ):
-                journal.append(batch)
-                own.update({answer.sample_id: answer for answer in batch})
-                progress.advance(len(batch))
+    # Trials that a gauge study stored without P(defective) are no whole answers.
+    stored = {row.sample_id for row in in_ledger if row.p_defective is not None}
+    known = [sample.sample_id for sample in samples if sample.sample_id in stored and sample.sample_id not in own]
+    own |= ask(
+        run.bench.vlm,
+        respondent.adapter,
+        [sample for sample in samples if sample.sample_id not in {*own, *known}],
+        journal,
+        model_id=respondent.model.model_id,
+        condition=condition,
+        batch_size=run.config.answer.batch_size,
+        openings=openings,
+        label=f"{stage}: {respondent.role} answers ({condition.condition_id})",
+        say=run.say,
+    )
     return known, list(own.values())
+
+
+def journalled(
+    journal: AnswerJournal, model_id: str, samples: Sequence[Sample], *, repeat: int = 0
+) -> dict[str, RawAnswer]:
+    """A model's answers to these samples that an earlier try left, by sample_id."""
+    wanted = {sample.sample_id for sample in samples}
+    return {
+        answer.sample_id: answer
+        for answer in journal.read()
+        if (answer.model_id, answer.repeat) == (model_id, repeat) and answer.sample_id in wanted
+    }
+
+
+def ask(
+    vlm: Vlm,
+    adapter: str | None,
+    samples: Sequence[Sample],
+    journal: AnswerJournal,
+    *,
+    model_id: str,
+    condition: Condition,
+    batch_size: int,
+    openings: VerdictOpenings | None,
+    label: str,
+    say: Callable[[str], None],
+    repeat: int = 0,
+) -> dict[str, RawAnswer]:
+    """Ask the samples now, by sample_id; each batch is in the journal before the next begins.
+
+    Args:
+        adapter: the name under which it is resident; None asks the base.
+        openings: for P(defective); None leaves it out.
+        label: of the progress.
+    """
+    found: dict[str, RawAnswer] = {}
+    if not samples:
+        return found
+    with use_adapter(vlm, adapter), Progress(label, len(samples), say) as progress:
+        for batch in answer_batches(
+            vlm,
+            samples,
+            model_id=model_id,
+            condition=condition,
+            batch_size=batch_size,
+            repeat=repeat,
+            openings=openings,
+            say=say,
+        ):
+            journal.append(batch)
+            found.update({answer.sample_id: answer for answer in batch})
+            progress.advance(len(batch))
+    return found
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -14,18 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.answer.condition import Condition, Decoding
-from harness.answer.generate import answer_batches, engine_fingerprint
+from harness.answer.generate import engine_fingerprint
 from harness.answer.journal import AnswerJournal
 from harness.answer.verdict import VerdictOpenings
 from harness.config import CycleConfig
 from harness.dataset.fingerprint import sample_id
 from harness.errors import LedgerError, ModelError
 from harness.records import RawAnswer, Sample
-from harness.stages.answering import engine_digest, model_id
-from harness.stages.progress import Progress
+from harness.stages.answering import ask, engine_digest, journalled, model_id
 from harness.store import Ledger, read
 from harness.store.rows import CycleRow, ModelRow, ProductRow, RoleRow
-from harness.vlm.adapters import load_adapter, use_adapter
+from harness.vlm.adapters import load_adapter
 from harness.vlm.identity import adapter_hash
 from harness.vlm.load import load_vlm
 
@@ -140,7 +139,7 @@ class Seat:
         return vlm
 
 
-def ask(
+def ask_inspector(
     vlm: Vlm,
     inspector: Inspector,
     samples: Sequence[Sample],
@@ -159,28 +158,19 @@ def ask(
         condition: None is the canonical one.
         openings: for P(defective); None leaves it out.
     """
-    wanted = {sample.sample_id for sample in samples}
-    own = {
-        answer.sample_id: answer
-        for answer in journal.read()
-        if (answer.model_id, answer.repeat) == (inspector.role.model_id, repeat) and answer.sample_id in wanted
-    }
-    todo = [sample for sample in samples if sample.sample_id not in own]
+    own = journalled(journal, inspector.role.model_id, samples, repeat=repeat)
     if own:
         say(f"{label}: {len(own)} answers reused")
-    if todo:
-        with use_adapter(vlm, inspector.cycle_id), Progress(f"{label}: answers", len(todo), say) as progress:
-            for batch in answer_batches(
-                vlm,
-                todo,
-                model_id=inspector.role.model_id,
-                condition=condition or inspector.condition,
-                batch_size=inspector.config.answer.batch_size,
-                repeat=repeat,
-                openings=openings,
-                say=say,
-            ):
-                journal.append(batch)
-                own.update({answer.sample_id: answer for answer in batch})
-                progress.advance(len(batch))
-    return own
+    return own | ask(
+        vlm,
+        inspector.cycle_id,
+        [sample for sample in samples if sample.sample_id not in own],
+        journal,
+        model_id=inspector.role.model_id,
+        condition=condition or inspector.condition,
+        batch_size=inspector.config.answer.batch_size,
+        openings=openings,
+        label=f"{label}: answers",
+        say=say,
+        repeat=repeat,
+    )

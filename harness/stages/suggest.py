@@ -22,7 +22,7 @@ from harness.dataset.pictures import PoolPicture, unlabelled_pictures
 from harness.errors import DataError
 from harness.parse import parse_answer
 from harness.records import RawAnswer
-from harness.stages.inspector import Inspector, Seat, ask, inspector_of
+from harness.stages.inspector import Inspector, Seat, ask_inspector, inspector_of
 from harness.stages.scoring import product_terms
 from harness.store import Ledger, read
 from harness.store.rows import CycleRow, ProductRow, SampleRow
@@ -188,7 +188,9 @@ def _answers(
     name = f"answers-{inspector.role.model_id}-{inspector.engine(vlm)}.jsonl"
     journal = AnswerJournal(ledger.runs / inspector.cycle_id / "suggest" / name)
     samples = {p.image_id: inspector.unlabelled(p.image_id, p.path, p.question) for p in pictures}
-    answers = ask(vlm, inspector, [*samples.values()], journal, label="suggest", say=say, openings=inspector.openings)
+    answers = ask_inspector(
+        vlm, inspector, [*samples.values()], journal, label="suggest", say=say, openings=inspector.openings
+    )
     return {image_id: answers[sample.sample_id] for image_id, sample in samples.items()}
 
 

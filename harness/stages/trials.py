@@ -14,7 +14,7 @@ from harness.answer.condition import Condition
 from harness.answer.generate import engine_fingerprint
 from harness.answer.journal import AnswerJournal
 from harness.dataset.pool import Pool
-from harness.stages.inspector import Inspector, Seat, ask
+from harness.stages.inspector import Inspector, Seat, ask_inspector
 from harness.store import Ledger, read, write
 from harness.store.rows import AnswerRow, ConditionRow, RoleRow
 
@@ -89,7 +89,7 @@ def ask_trials(
         label = f"gauge: {cycle_id}, trial {repeat + 1}"
         # Greedy trials are the model's answers at n0, which other cycles reuse with their P(defective).
         openings = inspector.openings if condition.condition_id == "n0" else None
-        own = ask(
+        own = ask_inspector(
             vlm, inspector, todo, journal, label=label, say=seat.say, condition=condition, repeat=repeat,
             openings=openings,
         )  # fmt: skip

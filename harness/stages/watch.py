@@ -25,7 +25,7 @@ from harness.parse import PARSER_VERSION
 from harness.records import RawAnswer, Sample
 from harness.score.charts import Chart
 from harness.score.lots import alarms_of, charts_of_lots
-from harness.stages.inspector import Inspector, Seat, ask, inspector_of
+from harness.stages.inspector import Inspector, Seat, ask_inspector, inspector_of
 from harness.stages.lots import Lot, read_lot, reread_lots, say_of_twins, score_lot, tally
 from harness.store import Ledger, read
 from harness.store import lots as stored
@@ -167,7 +167,7 @@ def _answer(
     engine_id = inspector.engine(vlm)
     journal = AnswerJournal(ledger.runs / inspector.cycle_id / "watch" / f"answers-{engine_id}.jsonl")
     samples = [_sample(item, lot.pool) for item in lot.rows]
-    answers = ask(vlm, inspector, samples, journal, label="watch", say=say, openings=inspector.openings)
+    answers = ask_inspector(vlm, inspector, samples, journal, label="watch", say=say, openings=inspector.openings)
     return answers, engine_id
 
 
