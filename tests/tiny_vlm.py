@@ -224,7 +224,7 @@ def build_llava(folder: Path, *, seed: int = 0) -> Path:
     return folder
 
 
-def build_phi3v(folder: Path, *, seed: int = 0) -> Path:
+def build_phi3v(folder: Path, *, seed: int = 0, **changes: Any) -> Path:
     """Write a tiny Phi-3-vision checkpoint to `folder`: tiles of 56 px, which are 2 x 2 tokens each."""
     import torch
     from transformers import GenerationConfig
@@ -236,7 +236,7 @@ def build_phi3v(folder: Path, *, seed: int = 0) -> Path:
 
     tokenizer = phi3v_tokenizer()
     processor = Phi3VProcessor(Phi3VImageProcessor(num_crops=4, tile_size=56, tile_tokens=2), tokenizer)
-    text = _text_config(tokenizer)
+    text = _text_config(tokenizer) | changes
     del text["model_type"]
     config = Phi3VConfig(
         **text,

@@ -178,6 +178,7 @@ def build_trainer(
         data_seed=seed,
         dataloader_num_workers=recipe.workers,
         dataloader_pin_memory=vlm.device.type == "cuda",
+        accelerator_config={"non_blocking": vlm.device.type == "cuda"},
         remove_unused_columns=False,
         label_names=["labels"],
         report_to=[recipe.tracker] if recipe.tracker else "none",

@@ -12,6 +12,8 @@ from __future__ import annotations
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
+from harness.vlm.fused import kernels_for
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -30,6 +32,7 @@ def _forward(self: Any, x: Tensor, *args: Any, **settings: Any) -> Tensor:
     """x [..., in] to [..., out], as peft's own."""
     import torch
     import torch.nn.functional as F
+    from torch import nn
 
     names = [name for name in self.active_adapters if name in self.lora_A]
     half = x.dtype in (torch.bfloat16, torch.float16)
@@ -39,7 +42,32 @@ def _forward(self: Any, x: Tensor, *args: Any, **settings: Any) -> Tensor:
     inner, outer = self.lora_A[name], self.lora_B[name]
     if name in self.lora_variant or inner.bias is not None or outer.bias is not None:
         return type(self).forward(self, x)  # type: ignore[no-any-return]
-    result: Tensor = self.base_layer(x)
-    thin = F.linear(self.lora_dropout[name](x), inner.weight.to(x.dtype)).flatten(0, -2)
-    added = torch.addmm(result.flatten(0, -2), thin, outer.weight.to(x.dtype).t(), alpha=self.scaling[name])
-    return added.view_as(result)
+    base, dropout, scaling = self.base_layer, self.lora_dropout[name], self.scaling[name]
+    kernels = kernels_for(x) if _is_trained(self, inner, outer) else None
+    if kernels is not None:
+        drops = round(dropout.p * kernels.DROP_STEPS) if isinstance(dropout, nn.Dropout) and dropout.training else 0
+        seed = int(torch.randint(2**31, ())) if drops else 0
+        fused: Tensor = kernels.LoraLinear.apply(
+            x, base.weight, base.bias, inner.weight, outer.weight, scaling, drops, seed
+        )
+        return fused
+    flat = x.flatten(0, -2)
+    result: Tensor = base(flat)  # no view of another tensor, whose gradient would be copied when it is added to
+    thin = F.linear(dropout(flat), inner.weight.to(x.dtype))
+    result.addmm_(thin, outer.weight.to(x.dtype).t(), alpha=scaling)
+    return result.view(*x.shape[:-1], -1)
+
+
+def _is_trained(layer: Any, inner: Any, outer: Any) -> bool:
+    """Whether a pass makes gradients of the thin matrices alone, of a rank that the kernel takes."""
+    import torch
+
+    rank, base = len(inner.weight), layer.base_layer
+    return (
+        torch.is_grad_enabled()
+        and inner.weight.requires_grad
+        and outer.weight.requires_grad
+        and not base.weight.requires_grad
+        and rank >= 16
+        and rank & (rank - 1) == 0
+    )

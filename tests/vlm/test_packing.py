@@ -124,8 +124,9 @@ def test_other_families_are_padded() -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_varlen_equals_padded_in_bf16(samples: list[Sample], tmp_path: Path) -> None:
-    """The heads of the tiny test model are 16 wide; flash kernels take them."""
-    vlm = _adapted(load_vlm(str(tiny_vlm.checkpoint("phi3v")), device="cuda", dtype="bf16", attention="sdpa"))
+    """As many heads of keys as of queries, as Phi-3-vision has."""
+    folder = tiny_vlm.build_phi3v(tmp_path / "model", num_key_value_heads=4)
+    vlm = _adapted(load_vlm(str(folder), device="cuda", dtype="bf16", attention="sdpa"))
     attention = packed_attention(vlm)
     assert attention == VARLEN
     from harness.vlm.batch import to_device

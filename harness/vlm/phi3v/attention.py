@@ -16,6 +16,8 @@ from torch import Tensor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.phi3.modeling_phi3 import Phi3Attention, eager_attention_forward
 
+from harness.vlm.fused import kernels_for
+
 
 class Phi3VAttention(Phi3Attention):  # type: ignore[misc]  # transformers is untyped
     """Phi3Attention whose half-precision path turns queries and keys together."""
@@ -37,12 +39,7 @@ class Phi3VAttention(Phi3Attention):  # type: ignore[misc]  # transformers is un
             )
             return own
         cache = [kwargs.pop(name, None) for name in ("cache", "past_key_values")]
-        heads, groups = self.config.num_attention_heads, self.num_key_value_heads
-        width = self.head_dim
-        turned, values = self.qkv_proj(hidden_states).split([(heads + groups) * width, groups * width], dim=-1)
-        turned = turn(turned.unflatten(-1, (heads + groups, width)), cosines, sines)
-        query, key = (part.transpose(1, 2) for part in turned.split([heads, groups], dim=2))
-        value = values.unflatten(-1, (groups, width)).transpose(1, 2)
+        query, key, value = self._turned(self.qkv_proj(hidden_states), cosines, sines)
         for held in cache:
             if held is not None:
                 key, value = held.update(key, value, self.layer_idx)
@@ -62,6 +59,19 @@ class Phi3VAttention(Phi3Attention):  # type: ignore[misc]  # transformers is un
         )
         out: Tensor = self.o_proj(attended.reshape(*hidden_states.shape[:-1], -1))
         return out, weights
+
+    def _turned(self, joint: Tensor, cosines: Tensor, sines: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, S, (heads + 2 groups) head_dim] to queries, keys and values [B, heads or groups, S, head_dim]."""
+        heads, groups, width = self.config.num_attention_heads, self.num_key_value_heads, self.head_dim
+        kernels = kernels_for(joint)
+        if kernels is not None:
+            query, key, value = kernels.TurnedHeads.apply(joint, cosines, sines, heads, groups)
+        else:
+            turned, values = joint.split([(heads + groups) * width, groups * width], dim=-1)
+            turned = turn(turned.unflatten(-1, (heads + groups, width)), cosines, sines)
+            query, key = turned.split([heads, groups], dim=2)
+            value = values.unflatten(-1, (groups, width))
+        return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
 
 
 def turn(heads: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:

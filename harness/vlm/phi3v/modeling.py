@@ -23,10 +23,11 @@ from torch import Tensor, nn
 from transformers import GenerationMixin, Phi3ForCausalLM, Phi3Model
 from transformers import initialization as init
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
-from transformers.models.phi3.modeling_phi3 import Phi3Attention, Phi3PreTrainedModel, Phi3RMSNorm
+from transformers.models.phi3.modeling_phi3 import Phi3Attention, Phi3MLP, Phi3PreTrainedModel, Phi3RMSNorm
 
 from harness.vlm.phi3v.attention import Phi3VAttention
 from harness.vlm.phi3v.configuration import Phi3VConfig
+from harness.vlm.phi3v.mlp import Phi3VMLP
 from harness.vlm.phi3v.norm import Phi3VRMSNorm
 from harness.vlm.phi3v.rope import Phi3VRotaryEmbedding
 from harness.vlm.phi3v.vision import Phi3VImageEmbedding
@@ -40,7 +41,7 @@ CACHE = "cache" if "cache" in inspect.signature(Phi3Model.forward).parameters el
 #: what generate() puts at the places of a picture where the vocabulary has no picture token: <unk>, as the original
 NO_TOKEN_ID = 0
 #: Phi3Model builds its layers by itself; these take their places, with the same weights.
-LEAN: dict[type, Any] = {Phi3Attention: Phi3VAttention, Phi3RMSNorm: Phi3VRMSNorm}
+LEAN: dict[type, Any] = {Phi3Attention: Phi3VAttention, Phi3MLP: Phi3VMLP, Phi3RMSNorm: Phi3VRMSNorm}
 
 
 class Phi3VPreTrainedModel(Phi3PreTrainedModel):  # type: ignore[misc]  # transformers is untyped

@@ -1,0 +1,91 @@
+"""Which of two ways a layer takes: the Triton kernels where they run and agree with PyTorch, PyTorch's operations else.
+
+Enters: a tensor, for its device and dtype. Leaves: the module of kernels, or None. They are tried once a device and
+dtype, in about two seconds: Triton needs a C compiler, and none of its errors may end a run that can do without it.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+
+def kernels_for(x: Tensor) -> Any | None:
+    """harness.vlm.kernels for bf16 and fp16 on a CUDA device, None elsewhere."""
+    import torch
+
+    if not x.is_cuda or x.dtype not in (torch.bfloat16, torch.float16):
+        return None
+    return _tried(x.device, x.dtype)
+
+
+@functools.cache
+def _tried(device: torch.device, dtype: torch.dtype) -> Any | None:
+    try:
+        from harness.vlm import kernels
+    except ImportError as error:
+        logger.warning("Triton is not installed here (%s): layers run by PyTorch's operations", error)
+        return None
+    try:
+        agrees = _agrees(kernels, device, dtype)
+    except Exception as error:  # whatever a compiler and a driver may raise; it is told
+        logger.warning("Triton's kernels do not run here (%s): layers run by PyTorch's operations", error)
+        return None
+    if not agrees:
+        logger.warning("Triton's kernels and PyTorch disagree on %s: layers run by PyTorch's operations", device)
+        return None
+    return kernels
+
+
+def _agrees(kernels: Any, device: torch.device, dtype: torch.dtype) -> bool:
+    """Results and gradients of each kernel on small tensors, nothing dropped; outside autocast."""
+    import torch
+    import torch.nn.functional as F
+
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int, kind: torch.dtype = dtype) -> Tensor:
+        return torch.randn(*shape, generator=generator).to(device, kind).requires_grad_()
+
+    both, joint, x = drawn(5, 192), drawn(1, 5, 6 * 32), drawn(5, 96)
+    weight, angles = drawn(48, 96).detach(), drawn(1, 5, 16).detach().repeat(1, 1, 2)
+    inner, outer = (drawn(*shape, kind=torch.float32) for shape in ((16, 96), (48, 16)))
+    cosines, sines = angles.cos(), angles.sin()
+
+    def turned(query: Tensor) -> Tensor:
+        a, b = query.chunk(2, dim=-1)
+        return query * cosines[:, :, None] + torch.cat([-b, a], dim=-1) * sines[:, :, None]
+
+    def plain_heads() -> tuple[Tensor, ...]:
+        query, key, value = joint.unflatten(-1, (6, 32)).split([2, 2, 2], dim=2)
+        return turned(query), turned(key), value
+
+    def plain_lora() -> Tensor:
+        return F.linear(x, weight) + 2 * F.linear(F.linear(x, inner.to(dtype)), outer.to(dtype))
+
+    ways: tuple[tuple[Any, Any, list[Tensor]], ...] = (
+        (lambda: (kernels.SwiGLU.apply(both),), lambda: (both[:, 96:] * F.silu(both[:, :96]),), [both]),
+        (lambda: kernels.TurnedHeads.apply(joint, cosines, sines, 2, 2), plain_heads, [joint]),
+        (
+            lambda: (kernels.LoraLinear.apply(x, weight, None, inner, outer, 2.0, 0, 1),),
+            lambda: (plain_lora(),),
+            [x, inner, outer],
+        ),
+    )
+    with torch.enable_grad(), torch.autocast(device.type, enabled=False):
+        for fused, plain, leaves in ways:
+            found = []
+            for way in (fused, plain):
+                out = torch.cat([part.flatten() for part in way()])
+                gradients = torch.autograd.grad(out.float().sin().sum(), leaves)
+                found.append(torch.cat([part.flatten().float() for part in (out.detach(), *gradients)]))
+            if not torch.cosine_similarity(found[0], found[1], dim=0) > 0.999:
+                return False
+    return True

@@ -1,0 +1,218 @@
+"""The Triton kernels against PyTorch's operations: on a CUDA device as they are, elsewhere in Triton's interpreter."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from peft import LoraConfig, get_peft_model
+from torch import nn
+
+from harness.vlm import fused, lean_lora
+from harness.vlm.phi3v import attention, mlp
+
+pytest.importorskip("triton", reason="Triton is not installed: pip install triton (Linux)")
+CUDA = torch.cuda.is_available()
+from harness.vlm import kernels  # noqa: E402
+
+DEVICE = torch.device("cuda" if CUDA else "cpu")
+HALF = torch.bfloat16 if CUDA else torch.float16  # the interpreter's products of bf16 are wrong
+DTYPES = [torch.float32, torch.bfloat16] if CUDA else [torch.float32]
+
+
+@pytest.fixture
+def draw() -> Any:
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator).to(DEVICE, dtype).requires_grad_()
+
+    return drawn
+
+
+def _compare(found: Any, wanted: Any, leaves: list[torch.Tensor]) -> None:
+    """Values and gradients of two ways to the same, up to rounding."""
+    sides = []
+    for way in (found, wanted):
+        out = [part.flatten().float() for part in way]
+        loss = sum((part + n).sin().sum() for n, part in enumerate(out))
+        gradients = torch.autograd.grad(loss, leaves, retain_graph=True)
+        sides.append([part.detach().float().flatten() for part in (*out, *gradients)])
+    exact = leaves[0].dtype == torch.float32
+    for one, other in zip(*sides, strict=True):
+        if exact:
+            torch.testing.assert_close(one, other, rtol=2e-4, atol=2e-3)
+        assert torch.cosine_similarity(one, other, dim=0) > (0.999999 if exact else 0.999)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [40, 1500])
+def test_swiglu(draw: Any, dtype: torch.dtype, width: int) -> None:
+    both = draw(2, 3, 2 * width, dtype=dtype)
+    gate, up = both.chunk(2, dim=-1)
+    _compare([kernels.SwiGLU.apply(both)], [F.silu(gate) * up], [both])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("heads", "groups", "width"), [(4, 4, 16), (6, 2, 12)])
+@pytest.mark.parametrize("rows", [1, 2])
+def test_turned_heads(draw: Any, dtype: torch.dtype, heads: int, groups: int, width: int, rows: int) -> None:
+    joint = draw(2, 5, (heads + 2 * groups) * width, dtype=dtype)
+    angles = draw(rows, 5, width // 2).detach().repeat(1, 1, 2)
+    cosines, sines = angles.cos().to(dtype), angles.sin().to(dtype)
+    query, key, value = joint.unflatten(-1, (heads + 2 * groups, width)).split([heads, groups, groups], dim=2)
+    wanted = [attention.turn(query, cosines, sines), attention.turn(key, cosines, sines), value]
+    found = list(kernels.TurnedHeads.apply(joint, cosines, sines, heads, groups))
+    assert [part.shape for part in found] == [part.shape for part in wanted]
+    _compare(found, wanted, [joint])
+    # Gradients that lie otherwise in memory, as attention's do.
+    _compare(*([part.transpose(1, 2).contiguous() for part in parts] for parts in (found, wanted)), [joint])
+
+
+def _kept(rows: int, columns: int, drops: int, seed: int) -> torch.Tensor:
+    """What dropout keeps, read off the kernel that widens: added to zeros, kept places are 1."""
+    thin, a = torch.zeros(rows, 16, device=DEVICE), torch.zeros(16, columns, device=DEVICE)
+    thin[:, 0], a[0] = 1.0, 1.0
+    out = torch.zeros(rows, columns, device=DEVICE)
+    grid = (-(-rows // kernels.ROWS), -(-columns // kernels.COLUMNS))
+    kernels._widen[grid](
+        thin, a, out, seed, rows, columns, drops, 1.0, RANK=16, ROWS=kernels.ROWS, COLUMNS=kernels.COLUMNS
+    )
+    return out
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("share", [0.0, 0.25])
+@pytest.mark.parametrize(("rows", "columns", "rank"), [(70, 200, 16), (33, 128, 32)])
+def test_lora(draw: Any, dtype: torch.dtype, share: float, rows: int, columns: int, rank: int) -> None:
+    """All three kernels drop the same places."""
+    x, weight, bias = draw(1, rows, columns, dtype=dtype), draw(24, columns, dtype=dtype).detach(), draw(24).detach()
+    inner, outer = ((0.1 * draw(*shape)).detach().requires_grad_() for shape in ((rank, columns), (24, rank)))
+    drops = round(share * kernels.DROP_STEPS)
+    kept = _kept(rows, columns, drops, 7)
+    assert bool((kept == 1).all()) is (drops == 0)
+    dropped = x * kept.to(dtype) / (1 - share)
+    wanted = F.linear(x, weight, bias.to(dtype)) + 0.5 * F.linear(F.linear(dropped, inner.to(dtype)), outer.to(dtype))
+    found = kernels.LoraLinear.apply(x, weight, bias.to(dtype), inner, outer, 0.5, drops, 7)
+    _compare([found], [wanted], [x, inner, outer])
+    assert {gradient.dtype for gradient in torch.autograd.grad(found.sum(), [inner, outer])} == {torch.float32}
+
+
+def test_lora_of_an_input_without_gradient(draw: Any) -> None:
+    x, weight, inner, outer = draw(5, 32).detach(), draw(8, 32).detach(), draw(16, 32), draw(8, 16)
+    kernels.LoraLinear.apply(x, weight, None, inner, outer, 1.0, 0, 0).sum().backward()
+    assert x.grad is None
+    assert inner.grad is not None
+
+
+def test_what_is_dropped() -> None:
+    """The share that was asked for, no rows or columns of its own, other places with another seed."""
+    rows, columns, share = 512, 256, 0.05
+    one, other = (
+        (1 - _kept(rows, columns, round(share * kernels.DROP_STEPS), seed)).double().cpu() for seed in (1, 2**31 - 1)
+    )
+    # Binomial shares: within 5 standard errors as a whole, spread over rows and columns as chance would.
+    spread = (share * (1 - share)) ** 0.5
+    for dropped in (one, other):
+        assert abs(dropped.mean() - share) < 5 * spread / (rows * columns) ** 0.5
+        assert dropped.mean(1).std() == pytest.approx(spread / columns**0.5, rel=0.25)
+        assert dropped.mean(0).std() == pytest.approx(spread / rows**0.5, rel=0.25)
+    together = float((one * other).mean())
+    assert together == pytest.approx(share**2, rel=0.5)
+
+
+def test_none_on_the_cpu_and_in_fp32() -> None:
+    assert fused.kernels_for(torch.zeros(1, dtype=torch.bfloat16)) is None
+    if CUDA:
+        assert fused.kernels_for(torch.zeros(1, device=DEVICE)) is None
+
+
+def test_they_are_tried_first(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    dtype, own = DTYPES[-1], kernels.SwiGLU.forward
+    assert fused._tried.__wrapped__(DEVICE, dtype) is kernels
+
+    class _Wrong(kernels.SwiGLU):  # type: ignore[misc]
+        @staticmethod
+        def forward(ctx: Any, both: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = -own(ctx, both)
+            return out
+
+    with caplog.at_level(logging.WARNING):
+        monkeypatch.setattr(kernels, "SwiGLU", _Wrong)
+        assert fused._tried.__wrapped__(DEVICE, dtype) is None
+        assert "disagree" in caplog.text
+        monkeypatch.setattr(kernels, "SwiGLU", None)
+        assert fused._tried.__wrapped__(DEVICE, dtype) is None
+        assert "do not run here" in caplog.text
+
+
+@pytest.fixture
+def everywhere(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The kernels also where the layers would not take them: in fp32, on a CPU."""
+    for module in (lean_lora, mlp, attention):
+        monkeypatch.setattr(module, "kernels_for", lambda x: kernels)
+    return
+
+
+class _Two(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(24, 40), nn.Linear(40, 16)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(F.silu(self.first(x)))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_layers_take_them(everywhere: None, share: float) -> None:
+    """A lean layer's fused pass is its plain pass; with dropout it is of the same mean and scale."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        config = LoraConfig(r=16, target_modules=["first", "second"], init_lora_weights=False, lora_dropout=share)
+        model = get_peft_model(_Two().to(DEVICE, HALF).requires_grad_(False), config)
+        lean_lora.make_lean(model)
+        x = torch.randn(4, 9, 24).to(DEVICE, HALF)
+        with torch.no_grad():
+            plain = model.eval()(x).float()
+        found = model(x).float()
+        assert torch.cosine_similarity(plain.flatten(), found.flatten(), dim=0) > 0.999
+        drawn = torch.stack([model.train()(x).float().detach() for _ in range(64 if share else 1)])
+        assert torch.cosine_similarity(plain.flatten(), drawn.mean(0).flatten(), dim=0) > 0.98
+        assert bool((drawn.std(0) > 0).any() if share else (drawn == found).all())
+        torch.manual_seed(4)
+        one = model(x)
+        torch.manual_seed(4)
+        assert torch.equal(one, model(x)), "the draws follow torch's seed"
+
+
+@pytest.mark.parametrize("attends", ["sdpa", "eager"])
+def test_a_decoder_with_them(everywhere: None, monkeypatch: pytest.MonkeyPatch, attends: str) -> None:
+    from tests.vlm.phi3v.build import tiny_model
+
+    dtype = torch.bfloat16
+    model = tiny_model(attention=attends).to(DEVICE, dtype)
+    ids = torch.randint(3, 60, (2, 9), generator=torch.Generator().manual_seed(2)).to(DEVICE)
+    sides = []
+    for known in (kernels, None):
+        for module in (mlp, attention):
+            monkeypatch.setattr(module, "kernels_for", lambda x, known=known: known)
+        model.zero_grad()
+        output = model(input_ids=ids, labels=ids, use_cache=True)
+        output.loss.backward()
+        gradients = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        sides.append((output.logits.detach().float().flatten(), gradients.float()))
+    for one, other in zip(*sides, strict=True):
+        assert not torch.equal(one, other), "another way of rounding"
+        assert torch.cosine_similarity(one, other, dim=0) > 0.999
+
+
+@pytest.mark.parametrize("rank", [8, 24])
+def test_ranks_that_they_do_not_take(everywhere: None, rank: int) -> None:
+    config = LoraConfig(r=rank, target_modules=["first"], init_lora_weights=False)
+    model = get_peft_model(_Two().requires_grad_(False), config)
+    layer = model.base_model.model.first
+    assert not lean_lora._is_trained(layer, layer.lora_A["default"], layer.lora_B["default"])
