@@ -8,7 +8,8 @@ same for the base and every adapter on the decoder, in training and in answering
 The key holds all that they depend on beside the picture: the base's content, the image processor's settings, dtype,
 device type, attention, and the versions of torch, transformers and Pillow.
 
-Each picture goes through the tower alone, so that its features do not depend on what was asked for beside it.
+Each picture goes through the tower alone, so that its features do not depend on what was asked for beside it. While it
+does, threads cut the next pictures and one thread checks and writes the last ones: what is slowest sets the pace.
 Costs: 0.12 MiB a picture for the tiny model; 4.4 MiB at 4 crops and 14.7 MiB at 16 for Phi-3-vision in bf16. FOLDER is
 held below a limit: the entries unused for longest go first, and where those in use alone exceed it, the rest is
 computed anew each time. A torn or damaged entry is removed and computed again. Nothing here must be backed up.
@@ -20,14 +21,15 @@ import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.records import Sample
-from harness.vlm.batch import open_picture, to_device
+from harness.vlm.batch import open_picture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,7 +38,7 @@ if TYPE_CHECKING:
 
 #: Goes up whenever this code makes other features of the same picture.
 FEATURES_VERSION = 1
-#: Pictures that are prepared at once: 23 MiB each at 16 crops.
+#: At most so many pictures wait for the tower, and so many features to be written: 11 and 15 MiB each at 16 crops.
 AT_ONCE = 16
 
 
@@ -44,7 +46,9 @@ AT_ONCE = 16
 class FeatureCache:
     """The entries of one base model on disk. Light: a loader's worker process gets a copy and reads by it.
 
-    `limit` bounds all of FOLDER, in bytes. `used` are the entries that this process has touched; they are not evicted.
+    `limit` bounds all of FOLDER, in bytes. `used` are the entries that this process has written or read: they are not
+    evicted, and their checksums are not computed again. A worker process knows those of before its start, and checks
+    others once. Not for use by several threads at once.
     """
 
     folder: Path
@@ -71,10 +75,10 @@ class FeatureCache:
         except (SafetensorError, OSError):
             path.unlink(missing_ok=True)
             return None
-        if features.ndim != 2 or checksum != _checksum(features):
-            path.unlink(missing_ok=True)
-            return None
         if image_id not in self.used:
+            if features.ndim != 2 or checksum != _checksum(features):
+                path.unlink(missing_ok=True)
+                return None
             self.used.add(image_id)
             # Another process may have evicted it; it was read whole all the same.
             if path.is_file():
@@ -179,12 +183,12 @@ def picture_features(vlm: Vlm, samples: Sequence[Sample]) -> list[Tensor] | None
     if cache is None or not features_are_frozen(vlm):
         return None
     found = {sample.image_id: cache.read(sample.image_id) for sample in samples}
-    lacking = list({s.image_id: s for s in samples if found[s.image_id] is None}.values())
-    for start in range(0, len(lacking), AT_ONCE):
-        some = lacking[start : start + AT_ONCE]
-        for sample, made in zip(some, _compute(vlm, some), strict=True):
-            found[sample.image_id] = made
-            cache.write(sample.image_id, made)
+
+    def keep(image_id: str, features: Tensor) -> None:
+        found[image_id] = features
+        cache.write(image_id, features)
+
+    _compute(vlm, [sample for sample in samples if found[sample.image_id] is None], keep)
     return [features for sample in samples if (features := found[sample.image_id]) is not None]
 
 
@@ -192,42 +196,81 @@ def prepare_features(vlm: Vlm, samples: Iterable[Sample]) -> bool:
     """Compute what is lacking, and keep it; whether the model goes by features now.
 
     Before a training run, whose loader's processes can read entries but cannot run the model.
+
+    Raises:
+        DataError: a picture cannot be read, or the processor refuses it. What was computed before it is kept.
     """
-    if vlm.features is None or not features_are_frozen(vlm):
+    cache = vlm.features
+    if cache is None or not features_are_frozen(vlm):
         return False
-    lacking = [sample for sample in samples if not vlm.features.path(sample.image_id).is_file()]
-    for start in range(0, len(lacking), AT_ONCE):
-        picture_features(vlm, lacking[start : start + AT_ONCE])
+    _compute(vlm, [sample for sample in samples if not cache.path(sample.image_id).is_file()], cache.write)
     return True
 
 
-def _compute(vlm: Vlm, samples: Sequence[Sample]) -> list[Tensor]:
+def _compute(vlm: Vlm, samples: Iterable[Sample], keep: Callable[[str, Tensor], object]) -> None:
+    """Send each picture through the tower, while threads cut those ahead and one thread keeps those behind.
+
+    At an error or Ctrl-C what is made is still kept; then the threads are gone.
+
+    Args:
+        keep: takes an image_id and its features [tokens, hidden] on the CPU, in the samples' order, in one thread.
+    """
     import torch
 
-    # Pillow and torch let go of the interpreter while they work.
-    with ThreadPoolExecutor(min(AT_ONCE, os.cpu_count() or 1)) as threads:
-        prepared = list(threads.map(lambda sample: _pixels(vlm.processor, sample), samples))
+    waiting = deque({sample.image_id: sample for sample in samples}.values())
+    if not waiting:
+        return
+    cuda = vlm.device.type == "cuda"
+    ahead: deque[tuple[str, Future[dict[str, Tensor]]]] = deque()
+    behind: deque[Future[None]] = deque()
+
+    def write(image_id: str, features: Tensor, copied: Any) -> None:
+        if copied is not None:
+            copied.synchronize()
+        keep(image_id, features.contiguous())
+
+    # Pillow and torch let go of the interpreter while they work. A core is left to this loop, and one to the writer.
+    cutters, writer = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 2)), ThreadPoolExecutor(1)
     was_training = vlm.base.training
     vlm.base.eval()
     try:
-        with torch.no_grad():
-            made = [
-                vlm.base.get_image_features(**to_device(pixels, device=vlm.device, dtype=vlm.dtype))[0]
-                for pixels in prepared
-            ]
+        while waiting or ahead:
+            while waiting and len(ahead) < AT_ONCE:
+                sample = waiting.popleft()
+                ahead.append((sample.image_id, cutters.submit(_pixels, vlm, sample)))
+            image_id, cut = ahead.popleft()
+            pixels = cut.result()
+            with torch.no_grad():
+                values = pixels["pixel_values"].to(vlm.device, non_blocking=True)
+                (made,) = vlm.base.get_image_features(values, pixels["image_sizes"])
+            # On a GPU both ways are only queued: the host is ahead of it, by AT_ONCE pictures at most.
+            features, copied = made.to("cpu", non_blocking=cuda), None
+            if cuda:
+                copied = torch.cuda.current_stream(vlm.device).record_event(torch.cuda.Event(blocking=True))
+            while behind and (len(behind) == AT_ONCE or behind[0].done()):
+                behind.popleft().result()
+            behind.append(writer.submit(write, image_id, features, copied))
+        for written in behind:
+            written.result()
     finally:
         vlm.base.train(was_training)
-    return [features.cpu().contiguous() for features in made]
+        cutters.shutdown(cancel_futures=True)
+        writer.shutdown()
 
 
-def _pixels(processor: Any, sample: Sample) -> dict[str, Tensor]:
+def _pixels(vlm: Vlm, sample: Sample) -> dict[str, Tensor]:
+    """The tower's inputs, in the model's dtype; for a GPU in pinned memory, but for the sizes, which the host reads."""
     from harness.vlm.batch import picture_refused
 
     try:
-        inputs = processor.image_processor(open_picture(sample))
+        inputs = vlm.processor.image_processor(open_picture(sample))
     except ValueError as error:
         raise picture_refused(error, [sample]) from error
-    return {name: inputs[name] for name in ("pixel_values", "image_sizes")}
+    values = inputs["pixel_values"].to(vlm.dtype)
+    return {
+        "pixel_values": values.pin_memory() if vlm.device.type == "cuda" else values,
+        "image_sizes": inputs["image_sizes"],
+    }
 
 
 def _facts(vlm: Vlm) -> dict[str, Any]:

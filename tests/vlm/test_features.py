@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +16,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig
+from safetensors import SafetensorError
 
 from harness.answer.condition import Condition, Decoding
 from harness.answer.generate import answer_batches
@@ -24,8 +29,8 @@ from harness.train.recipe import TrainRecipe
 from harness.train.run import TrainResult, train_adapter
 from harness.vlm import features as features_module
 from harness.vlm.adapters import attach_adapter, check_adapter, detach_adapters, load_adapter, use_adapter
-from harness.vlm.batch import prompt_batch
-from harness.vlm.features import features_are_frozen, open_features, picture_features, prepare_features
+from harness.vlm.batch import open_picture, prompt_batch
+from harness.vlm.features import FeatureCache, features_are_frozen, open_features, picture_features, prepare_features
 from harness.vlm.load import Vlm, load_vlm
 from tests import tiny_vlm
 
@@ -267,6 +272,8 @@ def test_a_damaged_entry_is_computed_again(
     assert cached.features is not None
     path = cached.features.path(samples[1].image_id)
     damage(path)
+    # As another process opens it: what a process has checked, it checks no more.
+    cached.features = open_features(cached, cached.features.folder, limit=GIB)
     # A loader's process cannot compute: its batch goes by pixels.
     collator = InspectionCollator(
         cached.processor, stop_token_ids=cached.stop_token_ids, pad_token_id=cached.pad_token_id
@@ -281,6 +288,24 @@ def test_a_damaged_entry_is_computed_again(
     assert towers == [1]
     assert all(torch.equal(one, other) for one, other in zip(found, whole, strict=True))
     assert path.is_file()
+
+
+def test_a_process_checks_an_entry_once(cached: Vlm, samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+    summed: list[torch.Tensor] = []
+    checksum = features_module._checksum
+    monkeypatch.setattr(features_module, "_checksum", lambda features: summed.append(features) or checksum(features))
+    assert prepare_features(cached, samples[:3])
+    assert len(summed) == 3  # to be written with the entries
+    first = picture_features(cached, samples[:3])
+    assert len(summed) == 3
+    assert cached.features is not None
+    cached.features = open_features(cached, cached.features.folder, limit=GIB)
+    for _ in range(2):
+        again = picture_features(cached, samples[:3])
+        assert len(summed) == 6
+        assert first is not None
+        assert again is not None
+        assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
 
 
 def test_the_folder_stays_below_its_limit(phi3v: Vlm, samples: list[Sample], tmp_path: Path) -> None:
@@ -356,6 +381,158 @@ def test_a_picture_that_cannot_be_read_is_named(cached: Vlm, samples: list[Sampl
     with pytest.raises(DataError, match=r"too long.* records long"):
         picture_features(cached, [long])
     assert _files(cached) == []
+
+
+def _entries_are(vlm: Vlm, samples: Sequence[Sample]) -> None:
+    """On disk lie the samples' features, bit by bit those of each alone, and nothing else."""
+    assert vlm.features is not None
+    cache = open_features(vlm, vlm.features.folder, limit=GIB)
+    assert cache is not None
+    for sample in samples:
+        inputs = vlm.processor.image_processor(open_picture(sample))
+        with torch.no_grad():
+            (wanted,) = vlm.base.get_image_features(inputs["pixel_values"].to(vlm.device), inputs["image_sizes"])
+        found = cache.read(sample.image_id)
+        assert found is not None
+        assert torch.equal(found, wanted.cpu())
+    assert {path.name for path in cache.path("any").parent.iterdir()} == {
+        "key.json", *(cache.path(sample.image_id).name for sample in samples),
+    }  # fmt: skip
+
+
+def test_pictures_that_are_cut_out_of_order_keep_their_places(
+    cached: Vlm, samples: list[Sample], towers: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features_module, "AT_ONCE", 3)
+    monkeypatch.setattr(features_module.os, "cpu_count", lambda: 5)
+    third = threading.Event()
+    pixels, write = features_module._pixels, FeatureCache.write
+    written: list[str] = []
+
+    def cut(vlm: Vlm, sample: Sample) -> dict[str, torch.Tensor]:
+        made = pixels(vlm, sample)
+        if sample is samples[2]:
+            third.set()
+        assert sample is not samples[0] or third.wait(60), "the first is cut behind the third"
+        return made
+
+    def noted(self: FeatureCache, image_id: str, features: torch.Tensor) -> bool:
+        written.append(image_id)
+        return write(self, image_id, features)
+
+    monkeypatch.setattr(features_module, "_pixels", cut)
+    monkeypatch.setattr(FeatureCache, "write", noted)
+    twice = [*samples, samples[0], samples[4]]
+    assert prepare_features(cached, twice)
+    assert towers == [1] * len(samples)
+    assert written == [sample.image_id for sample in samples]
+    _entries_are(cached, samples)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_nothing_is_written_before_it_is_copied(samples: list[Sample], tmp_path: Path) -> None:
+    vlm = load_vlm(str(tiny_vlm.checkpoint("phi3v")), device="cuda", dtype="bf16")
+    vlm.features = open_features(vlm, tmp_path / "features", limit=GIB)
+    many = [replace(sample, image_id=f"{sample.image_id}-{number}") for number in range(20) for sample in samples]
+    assert prepare_features(vlm, many)
+    _entries_are(vlm, many)
+
+
+@pytest.mark.parametrize("slow", ["tower", "writer"])
+def test_what_waits_is_bounded(
+    cached: Vlm, samples: list[Sample], towers: list[int], monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    """The slow step holds its first picture until more wait than may, or for a moment in which they would."""
+    bound = 3
+    monkeypatch.setattr(features_module, "AT_ONCE", bound)
+    monkeypatch.setattr(features_module.os, "cpu_count", lambda: 5)
+    pixels, write, tower = features_module._pixels, FeatureCache.write, type(cached.base).get_image_features
+    opened: list[str] = []
+    too_many = threading.Event()
+
+    def cut(vlm: Vlm, sample: Sample) -> dict[str, torch.Tensor]:
+        opened.append(sample.image_id)
+        if slow == "tower" and len(opened) > bound:
+            too_many.set()
+        return pixels(vlm, sample)
+
+    def through(self: Any, *inputs: Any) -> Any:
+        if slow == "tower" and not towers:
+            assert not too_many.wait(0.3), f"{len(opened)} pictures wait"
+        made = tower(self, *inputs)
+        # One is being written, `bound` more wait.
+        if slow == "writer" and len(towers) > bound + 1:
+            too_many.set()
+        return made
+
+    def held(self: FeatureCache, image_id: str, features: torch.Tensor) -> bool:
+        if slow == "writer" and not self.used:
+            assert not too_many.wait(0.3), f"{len(towers)} features wait"
+        return write(self, image_id, features)
+
+    monkeypatch.setattr(features_module, "_pixels", cut)
+    monkeypatch.setattr(type(cached.base), "get_image_features", through)
+    monkeypatch.setattr(FeatureCache, "write", held)
+    assert prepare_features(cached, samples)
+    assert len(_files(cached)) == len(samples)
+
+
+@pytest.mark.parametrize("stop", ["unreadable", "interrupted"])
+def test_what_was_made_before_a_stop_is_kept(
+    cached: Vlm, samples: list[Sample], tmp_path: Path, towers: list[int], monkeypatch: pytest.MonkeyPatch, stop: str
+) -> None:
+    threads = threading.active_count()
+    asked = list(samples)
+    pixels = features_module._pixels
+
+    def cut(vlm: Vlm, sample: Sample) -> dict[str, torch.Tensor]:
+        if sample is samples[6]:
+            time.sleep(0.3)  # a thread is at it when the rest stops
+        return pixels(vlm, sample)
+
+    monkeypatch.setattr(features_module, "_pixels", cut)
+    if stop == "unreadable":
+        data = samples[5].image_path.read_bytes()
+        (tmp_path / "torn.png").write_bytes(data[: len(data) // 2])
+        asked[5] = replace(samples[5], image_path=tmp_path / "torn.png")
+        with pytest.raises(DataError, match=f"record {samples[5].sample_id} cannot be read"):
+            prepare_features(cached, asked)
+    else:
+        tower, ctrl_c = type(cached.base).get_image_features, iter([signal.SIGINT])
+
+        def interrupted(self: Any, *inputs: Any) -> Any:
+            if len(towers) == 5:
+                for number in ctrl_c:
+                    signal.raise_signal(number)
+            return tower(self, *inputs)
+
+        monkeypatch.setattr(type(cached.base), "get_image_features", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            prepare_features(cached, asked)
+    assert threading.active_count() == threads
+    assert len(towers) == 5
+    _entries_are(cached, samples[:5])
+    assert prepare_features(cached, samples)
+    _entries_are(cached, samples)
+
+
+@pytest.mark.parametrize("way", [prepare_features, picture_features])
+def test_a_write_error_surfaces(
+    cached: Vlm, samples: list[Sample], towers: list[int], monkeypatch: pytest.MonkeyPatch, way: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(features_module, "AT_ONCE", 2)
+    threads = threading.active_count()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
+    try:
+        with pytest.raises(SafetensorError, match="File too large"):
+            way(cached, samples)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert threading.active_count() == threads
+    assert len(towers) <= 4
+    _entries_are(cached, [])
 
 
 def test_other_noise_than_clean_goes_by_pixels(
