@@ -1,10 +1,11 @@
 """Answers from cached prompts, a token of every row at a time, for models whose forward pass may be recorded.
 
 Enters: prompts whose keys and values are known (prefix.py), which it takes over. Leaves: the rows' new tokens.
-The keys and values of the answers have their places before the first token, so that every step has the same shapes; on
-a CUDA device the step is recorded once as a graph and replayed, without waiting for the host. Rows that have ended are
-dropped when they are half of the batch. Greedy texts are those of transformers' generate(), but for ties of rounding.
-Costs: memory for the longest answer that is allowed; a step looks at those empty places too.
+The keys and values of the answers have their places before the first token (slots.py), so that every step has the same
+shapes; on a CUDA device it is recorded as a graph, once for all batches of a shape, and replayed without waiting for
+the host. When half of the rows have ended, the step goes on with half of the rows, and again with half of those.
+Greedy texts are those of transformers' generate(), but for ties of rounding.
+Cost: a step looks at the empty places too.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ from harness.answer.prefix import CachedPrompts, cache_name, parameters
 from harness.vlm.packing import running
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
+    from harness.answer.slots import Slots
     from harness.vlm.load import Vlm
 
 logger = logging.getLogger(__name__)
 
 #: Tokens between two looks at which rows have ended; each look waits for the device.
 LOOK_EVERY = 8
-#: Attention kernels take masks of this many places, or copy them in every layer.
-ALIGNED = 16
 
 
 def decodes(vlm: Vlm) -> bool:
@@ -41,8 +42,8 @@ def decode(
     """Continue every prompt until its stop token.
 
     Args:
-        prompts: padded on the left; their cache is used up.
-        budget: tokens an answer may have.
+        prompts: from `read_prompts`; their cache is used up.
+        budget: tokens an answer may have, no more than `prompts.room`.
         choose: the next tokens [B] from float32 logits [B, V] of all rows; None takes the largest.
 
     Returns:
@@ -59,7 +60,8 @@ def decode(
     # A graph is recorded on the current device, whatever the model's.
     current = torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
     with current, torch.no_grad(), running(vlm.base, "sdpa"):
-        step = _Step(vlm, prompts, budget)
+        step = prompts.cache.step = prompts.cache.step or _Step(vlm, prompts.cache, device)
+        step.begin(prompts)
         while written < budget:
             logits = step.logits().float()
             tokens = logits.argmax(-1) if choose is None else choose(logits)
@@ -70,65 +72,52 @@ def decode(
             step.advance(tokens)
             if device.type == "cuda" and written % LOOK_EVERY:
                 continue
-            left = (~ended[live]).nonzero().squeeze(1)
-            if not len(left):
+            left = len(live) - int(ended[live].sum())
+            if left == 0:
                 break
-            if choose is None and 2 * len(left) <= len(live):
-                step.keep(left)
-                live = live[left]
+            rows = len(live)
+            while choose is None and left <= rows // 2:
+                rows //= 2
+            if rows < len(live):
+                moved = rows + (~ended[live[rows:]]).nonzero().squeeze(1)
+                to = ended[live[:rows]].nonzero().squeeze(1)[: len(moved)]
+                step.shrink(rows, moved, to)
+                live[to] = live[moved]
+                live = live[:rows]
     found: list[list[int]] = answers[:, :written].tolist()
     return found
 
 
-class _Slots:
-    """Keys and values of all layers, [B, heads, places, head_dim] each; new ones go to the place `at`, an int64 [1].
+class _Step:
+    """The forward pass of one token a row, in buffers that stay where they are, for all batches that its slots take.
 
-    What the decoder's layers ask of a cache, and no more: the mask and the positions are given to the model.
+    It is the model's cache too: a token is put in the place `at`, and attends to all places that the mask shows.
     """
 
-    is_compileable = False
-
-    def __init__(self, cache: Any, places: int, at: Tensor) -> None:
-        self.at = at
-        self.keys: list[Tensor] = []
-        self.values: list[Tensor] = []
-        for layer in cache.layers:
-            self.keys.append(_widened(layer.keys, places))
-            self.values.append(_widened(layer.values, places))
-            layer.keys = layer.values = None  # layer by layer, so that all is never there twice
-
-    def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
-        """Put one token's keys and values in their place; gives those of all places."""
-        self.keys[layer].index_copy_(2, self.at, keys)
-        self.values[layer].index_copy_(2, self.at, values)
-        return self.keys[layer], self.values[layer]
-
-    def keep(self, rows: Tensor) -> None:
-        """Drop all other rows."""
-        for tensors in (self.keys, self.values):
-            for layer, tensor in enumerate(tensors):
-                tensors[layer] = tensor[rows]
-
-
-class _Step:
-    """The forward pass of one token a row, in buffers that stay where they are."""
-
-    def __init__(self, vlm: Vlm, prompts: CachedPrompts, budget: int) -> None:
+    def __init__(self, vlm: Vlm, slots: Slots, device: torch.device) -> None:
         import torch
 
         self.vlm = vlm
-        before = prompts.mask.shape[1] - 1  # the last token of the prompts goes through the model again
-        places = -(-(before + budget) // ALIGNED) * ALIGNED
-        self.at = torch.tensor([before], device=prompts.mask.device)
-        self.slots = _Slots(prompts.cache, places, self.at)
-        self.ids = prompts.last.unsqueeze(1).clone()
-        self.positions = prompts.mask.sum(dim=1, keepdim=True) - 1
-        self.mask = prompts.mask.new_zeros((len(self.ids), 1, 1, places), dtype=torch.bool)
-        self.mask[:, 0, 0, :before] = prompts.mask[:, :-1].bool()
+        self.rows, places = slots.shape
+        self.layers = slots.layers
+        self.at = torch.zeros(1, dtype=torch.long, device=device)
+        self.ids = torch.zeros((self.rows, 1), dtype=torch.long, device=device)
+        self.positions = torch.zeros_like(self.ids)
+        self.mask = torch.zeros((self.rows, 1, 1, places), dtype=torch.bool, device=device)
         self.cache_name = cache_name(parameters(vlm))
-        self.records = vlm.records_steps and self.ids.device.type == "cuda"
-        self.graph: Any = None
-        self.recorded: Tensor | None = None
+        self.records = vlm.records_steps and device.type == "cuda"
+        #: by rows: what is replayed, and where it leaves its logits
+        self.recorded: dict[int, tuple[Any, Tensor]] = {}
+
+    def begin(self, prompts: CachedPrompts) -> None:
+        """Go on from these prompts; their last token goes through the model again."""
+        before = prompts.mask.shape[1] - 1
+        self.rows = len(prompts.last)
+        self.at.fill_(before)
+        self.ids.copy_(prompts.last.unsqueeze(1))
+        self.positions.copy_(prompts.mask.sum(dim=1, keepdim=True) - 1)
+        self.mask.zero_()
+        self.mask[:, 0, 0, :before] = prompts.mask[:, :-1]
 
     def logits(self) -> Tensor:
         """[B, V] of the next tokens; good until the next call."""
@@ -137,44 +126,48 @@ class _Step:
         self.mask.index_fill_(3, self.at, True)
         if not self.records:
             return self._forward()
-        if self.graph is None:
+        if self.rows not in self.recorded:
             try:
-                self._record()
+                self.recorded[self.rows] = self._record()
             except torch.OutOfMemoryError:
                 raise
             except RuntimeError as error:  # an operation that no graph can hold
                 logger.warning("a step cannot be recorded as a CUDA graph, so it runs as it is: %s", error)
                 self.records = self.vlm.records_steps = False
-                self.graph = None
                 return self._forward()
-        self.graph.replay()
-        assert self.recorded is not None
-        return self.recorded
+        graph, logits = self.recorded[self.rows]
+        graph.replay()
+        return logits
 
     def advance(self, tokens: Tensor) -> None:
         """Go on with the tokens [B] that were chosen."""
-        self.ids.copy_(tokens.unsqueeze(1))
+        self.ids[: self.rows] = tokens.unsqueeze(1)
         self.positions.add_(1)
         self.at.add_(1)
 
-    def keep(self, rows: Tensor) -> None:
-        """Drop all other rows."""
-        self.graph = self.recorded = None
-        self.slots.keep(rows)
-        self.ids, self.positions, self.mask = self.ids[rows], self.positions[rows], self.mask[rows]
+    def shrink(self, rows: int, moved: Tensor, to: Tensor) -> None:
+        """Go on with the first rows alone, after those of `moved` were put in the places `to` among them."""
+        for held in (self.ids, self.positions, self.mask, *self.layers):
+            held.index_copy_(0, to, held.index_select(0, moved))
+        self.rows = rows
+
+    def update(self, keys: Tensor, values: Tensor, layer: int, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+        """Put one token's keys and values in their place; gives those of all places."""
+        held = self.layers[layer][: self.rows]
+        return held[:, 0].index_copy_(2, self.at, keys), held[:, 1].index_copy_(2, self.at, values)
 
     def _forward(self) -> Tensor:
         output = self.vlm.base(
-            input_ids=self.ids,
-            attention_mask=self.mask,
-            position_ids=self.positions,
+            input_ids=self.ids[: self.rows],
+            attention_mask=self.mask[: self.rows],
+            position_ids=self.positions[: self.rows],
             use_cache=True,
-            **{self.cache_name: self.slots},
+            **{self.cache_name: self},
         )
         logits: Tensor = output.logits[:, -1]
         return logits
 
-    def _record(self) -> None:
+    def _record(self) -> tuple[torch.cuda.CUDAGraph, Tensor]:
         import torch
 
         # Before it is recorded the pass runs once aside, where libraries set themselves up. It may run again and again:
@@ -184,17 +177,11 @@ class _Step:
         with torch.cuda.stream(aside):
             self._forward()
         torch.cuda.current_stream().wait_stream(aside)
-        self.graph = torch.cuda.CUDAGraph()
+        graph = torch.cuda.CUDAGraph()
         stream = torch.cuda.current_stream()
         try:
-            with torch.cuda.graph(self.graph):
-                self.recorded = self._forward()
+            with torch.cuda.graph(graph):
+                logits = self._forward()
         finally:
             torch.cuda.set_stream(stream)  # a capture that fails leaves its own behind
-
-
-def _widened(tensor: Tensor, places: int) -> Tensor:
-    """[B, heads, length, head_dim] with room for more places behind."""
-    wide = tensor.new_zeros((*tensor.shape[:2], places, tensor.shape[3]))
-    wide[:, :, : tensor.shape[2]] = tensor
-    return wide
+        return graph, logits

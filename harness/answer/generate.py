@@ -22,7 +22,8 @@ from harness.answer.batches import in_batches
 from harness.answer.condition import Condition, Decoding
 from harness.answer.decode import decode, decodes
 from harness.answer.prefix import CachedPrompts, cached_prompts, read_prompts
-from harness.answer.verdict import VerdictOpenings, defective_probabilities
+from harness.answer.slots import Slots
+from harness.answer.verdict import VerdictOpenings, defective_probabilities, longest_opening
 from harness.errors import ConfigError
 from harness.records import FinishReason, RawAnswer, Sample
 from harness.vlm.batch import by_length, prompt_batch, to_device
@@ -84,9 +85,9 @@ def answer_batches(
 ) -> Iterator[list[RawAnswer]]:
     """Ask the model every sample's question about its picture.
 
-    Which adapter answers is the caller's choice (`use_adapter`). Text is the answer without special tokens and without
-    white space around it; `new_tokens` counts the end-of-turn token; `finish_reason` is "length" where the budget ended
-    before the answer did.
+    Which adapter answers is the caller's choice (`use_adapter`), the same to the last batch. Text is the answer without
+    special tokens and without white space around it; `new_tokens` counts the end-of-turn token; `finish_reason` is
+    "length" where the budget ended before the answer did.
 
     Args:
         batch_size: records a batch, at most; halved for good when the memory does not hold one.
@@ -108,8 +109,10 @@ def answer_batches(
             hint="the conditions answered here have the canonical prompt and clean pictures",
         )
 
+    slots = Slots()
+
     def answer(batch: Sequence[Sample]) -> list[RawAnswer]:
-        return _answer(vlm, batch, model_id, condition, repeat, openings)
+        return _answer(vlm, batch, model_id, condition, repeat, openings, slots)
 
     ordered = sorted(samples, key=by_length(vlm.processor), reverse=True)
     yield from in_batches(vlm, ordered, answer, batch_size=batch_size, say=say)
@@ -122,11 +125,12 @@ def _answer(
     condition: Condition,
     repeat: int,
     openings: VerdictOpenings | None,
+    slots: Slots,
 ) -> list[RawAnswer]:
     start = time.perf_counter()
     features = picture_features(vlm, batch) if condition.noise == "clean" else None
     inputs = prompt_batch(vlm.processor, batch, padding_side="left", features=features)
-    texts, p_defective = _texts_and_verdicts(vlm, inputs, batch, condition.decoding, repeat, openings)
+    texts, p_defective = _texts_and_verdicts(vlm, inputs, batch, condition.decoding, repeat, openings, slots)
     prompt_tokens = inputs["attention_mask"].sum(dim=1).tolist()
     seconds = (time.perf_counter() - start) / len(batch)
     now = datetime.now(UTC).replace(tzinfo=None)
@@ -155,20 +159,25 @@ def _texts_and_verdicts(
     decoding: Decoding,
     repeat: int,
     openings: VerdictOpenings | None,
+    slots: Slots,
 ) -> tuple[list[_Text], list[float | None]]:
     """The answers and P(defective), of prompts that are read once where the model allows it."""
+    questions = [sample.question for sample in batch]
 
     def verdicts(prompts: CachedPrompts | None) -> list[float | None]:
         if openings is None:
             return [None] * len(batch)
-        return [*defective_probabilities(vlm, inputs, [sample.question for sample in batch], openings, prompts)]
+        return [*defective_probabilities(vlm, inputs, questions, openings, prompts)]
 
     device_inputs = to_device(inputs, device=vlm.device, dtype=vlm.dtype)
-    processors = _processors(decoding, batch, repeat)
-    prompts = read_prompts(vlm, device_inputs, answered=decoding.max_new_tokens) if decodes(vlm) else None
+    processors, budget = _processors(decoding, batch, repeat), decoding.max_new_tokens
+    prompts = None
+    if decodes(vlm):
+        opened = 0 if openings is None else longest_opening(vlm, questions, openings)
+        prompts = read_prompts(vlm, device_inputs, slots, answered=budget, opened=opened)
     if prompts is not None:
         p_defective = verdicts(prompts)  # first: the answers use the cache up
-        rows = decode(vlm, prompts, decoding.max_new_tokens, _chooser(processors))
+        rows = decode(vlm, prompts, budget, _chooser(processors))
     else:
         rows, prompts = _generate(vlm, device_inputs, decoding, processors)
         p_defective = verdicts(prompts)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from harness.answer.slots import Slots
     from harness.vlm.load import Vlm
 
 
@@ -60,21 +61,30 @@ class CachedPrompts:
         return logits
 
 
-def read_prompts(vlm: Vlm, inputs: Mapping[str, Any], *, answered: int) -> CachedPrompts | None:
+def read_prompts(
+    vlm: Vlm, inputs: Mapping[str, Any], slots: Slots, *, answered: int, opened: int = 0
+) -> CachedPrompts | None:
     """Compute the keys and values of prompts; None where this model's cannot serve answers and openings alike.
 
     Args:
-        inputs: a batch padded on the left, on the device, for a model that takes `logits_to_keep`.
+        inputs: a batch padded on the left, on the device, for a model that `decodes`.
+        slots: where they are put; what another batch had there is lost.
         answered: tokens that the answers may have.
+        opened: tokens of the longest verdict opening.
     """
     import torch
 
-    room = _room(vlm, inputs["input_ids"].shape[1])
-    if room is not None and answered > room:
+    ids = inputs["input_ids"]
+    rows, width = ids.shape
+    longest = max(answered, opened)
+    room, window = _room(vlm, width), vlm.base.config.get_text_config().sliding_window
+    if (room is not None and answered > room) or (window is not None and width + longest > window):
         return None
+    slots.prepare(rows, width - 1 + longest)
     with torch.no_grad():
-        output = vlm.base(**inputs, use_cache=True, logits_to_keep=1)
-    return cached_prompts(vlm, inputs, output, answered=answered)
+        vlm.base(**inputs, use_cache=True, logits_to_keep=1, **{cache_name(parameters(vlm)): slots})
+    slots.used = width - 1
+    return CachedPrompts(slots, ids[:, -1], inputs["attention_mask"], longest if room is None else min(room, longest))
 
 
 def cached_prompts(vlm: Vlm, inputs: Mapping[str, Any], output: Any, *, answered: int) -> CachedPrompts | None:

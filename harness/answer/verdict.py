@@ -59,6 +59,12 @@ def choose_openings(answers: Iterable[tuple[str, Truth, int]]) -> VerdictOpening
     return VerdictOpenings(passed, defective) if passed != defective else None
 
 
+def longest_opening(vlm: Vlm, questions: Iterable[str], openings: VerdictOpenings) -> int:
+    """Tokens of the longest opening behind any of the questions."""
+    both = (openings.passed, openings.defective)
+    return max(len(opening_ids(vlm.processor, question, opening)) for question in set(questions) for opening in both)
+
+
 def defective_probabilities(
     vlm: Vlm,
     inputs: Mapping[str, Any],

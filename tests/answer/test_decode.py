@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from harness.answer.condition import Condition, Decoding
 from harness.answer.decode import _Step, decode, decodes
 from harness.answer.generate import answer_batches
 from harness.answer.prefix import read_prompts
+from harness.answer.slots import Slots
+from harness.answer.verdict import VerdictOpenings
 from harness.records import RawAnswer, Sample
 from harness.vlm.adapters import attach_adapter, use_adapter
 from harness.vlm.batch import prompt_batch
@@ -33,8 +36,10 @@ def phi3v() -> Vlm:
     return load_vlm(str(tiny_vlm.checkpoint("phi3v")), device="cpu")
 
 
-def _ask(vlm: Vlm, samples: Sequence[Sample], condition: Condition) -> dict[str, RawAnswer]:
-    batches = answer_batches(vlm, samples, model_id="m", condition=condition, batch_size=16)
+def _ask(
+    vlm: Vlm, samples: Sequence[Sample], condition: Condition, batch_size: int = 16, **settings: Any
+) -> dict[str, RawAnswer]:
+    batches = answer_batches(vlm, samples, model_id="m", condition=condition, batch_size=batch_size, **settings)
     return {answer.sample_id: answer for batch in batches for answer in batch}
 
 
@@ -81,7 +86,7 @@ def test_rows_that_have_ended_are_dropped(phi3v: Vlm, samples: list[Sample], mon
 
     watched.__signature__ = inspect.signature(forward)  # type: ignore[attr-defined]
     inputs = prompt_batch(phi3v.processor, samples)
-    prompts = read_prompts(phi3v, inputs, answered=24)
+    prompts = read_prompts(phi3v, inputs, Slots(), answered=24)
     assert prompts is not None
     monkeypatch.setattr(phi3v.base, "forward", watched)
     answers = decode(phi3v, prompts, 24)
@@ -107,7 +112,7 @@ def test_a_step_that_no_graph_can_hold_runs_as_it_is(
 
     def begin_recording(step: _Step, *args: Any) -> None:
         begin(step, *args)
-        step.records = True
+        step.records = step.vlm.records_steps
 
     monkeypatch.setattr(_Step, "__init__", begin_recording)
     monkeypatch.setattr(_Step, "_record", refuse)
@@ -135,7 +140,7 @@ def test_the_base_is_untouched_by_an_adapter_that_is_off(phi3v: Vlm, samples: li
 def test_where_the_long_rope_would_begin_generate_is_asked(samples: list[Sample], tmp_path: Path) -> None:
     width = prompt_batch(tiny_processor(), samples)["input_ids"].shape[1]
     vlm = load_vlm(str(tiny_checkpoint(tmp_path, original_max_position_embeddings=width + 8)), device="cpu")
-    assert read_prompts(vlm, prompt_batch(vlm.processor, samples), answered=24) is None
+    assert read_prompts(vlm, prompt_batch(vlm.processor, samples), Slots(), answered=24) is None
     answers = _ask(vlm, samples, GREEDY)
     assert len(answers) == len(samples)
 
@@ -147,9 +152,29 @@ def test_eager_attention_that_was_asked_for_is_kept() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_the_recorded_graph_says_what_generate_says(samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recorded_graphs_say_what_generate_says(samples: list[Sample], monkeypatch: pytest.MonkeyPatch) -> None:
     vlm = load_vlm(str(tiny_vlm.checkpoint("phi3v")), device="cuda", dtype="fp32")
-    found = _ask(vlm, samples, GREEDY)
+    many = [replace(sample, sample_id=f"{sample.sample_id}-{n}") for sample in samples for n in range(3)]
+    texts = _ask(vlm, samples, GREEDY)
+    vlm.stop_token_ids = tuple(
+        vlm.processor.tokenizer(answer.text, add_special_tokens=False)["input_ids"][4]
+        for answer in list(texts.values())[:3]
+    )
+    recorded: list[tuple[_Step, int]] = []
+    record = _Step._record
+
+    def watched(step: _Step) -> Any:
+        recorded.append((step, step.rows))
+        return record(step)
+
+    monkeypatch.setattr(_Step, "_record", watched)
+    settings: dict[str, Any] = {"batch_size": 4, "openings": VerdictOpenings("It is passed", "It is defective")}
+    found = _ask(vlm, many, GREEDY, **settings)
+    assert vlm.records_steps
+    assert len(set(recorded)) == len(recorded)
+    assert len({step for step, _ in recorded}) < len(many) // 4, "batches of one shape share their graphs"
     monkeypatch.setattr(generate, "decodes", lambda _: False)
-    wanted = _ask(vlm, samples, GREEDY)
+    wanted = _ask(vlm, many, GREEDY, **settings)
     assert {key: answer.text for key, answer in found.items()} == {key: answer.text for key, answer in wanted.items()}
+    for key, answer in wanted.items():
+        assert found[key].p_defective == pytest.approx(answer.p_defective, rel=1e-3)

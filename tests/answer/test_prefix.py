@@ -14,6 +14,7 @@ from peft import LoraConfig
 from harness.answer import generate
 from harness.answer.condition import Decoding
 from harness.answer.prefix import CachedPrompts, read_prompts
+from harness.answer.slots import Slots
 from harness.answer.verdict import VerdictOpenings, defective_probabilities, log_probabilities
 from harness.records import Sample
 from harness.vlm.adapters import attach_adapter
@@ -62,7 +63,7 @@ def test_probabilities_are_those_of_whole_passes(vlm: Vlm, samples: list[Sample]
 def test_prompts_read_without_an_answer_give_the_same(samples: list[Sample]) -> None:
     vlm = load_vlm(str(tiny_vlm.checkpoint("phi3v")), device="cpu")
     inputs, questions, prompts = _asked(vlm, samples)
-    read = read_prompts(vlm, inputs, answered=12)
+    read = read_prompts(vlm, inputs, Slots(), answered=12, opened=30)
     assert prompts is not None
     assert read is not None
     for openings in OPENINGS:

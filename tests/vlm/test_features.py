@@ -540,8 +540,9 @@ def test_other_noise_than_clean_goes_by_pixels(
 ) -> None:
     """A picture under noise has its record's image_id, but other pixels."""
     from harness.answer import generate
+    from harness.answer.slots import Slots
 
     monkeypatch.setattr(features_module, "_compute", lambda *_: pytest.fail("features of a picture under noise"))
     noisy = replace(GREEDY, noise="blur")
-    answers = generate._answer(cached, samples[:2], "m", noisy, 0, None)
+    answers = generate._answer(cached, samples[:2], "m", noisy, 0, None, Slots())
     assert len(answers) == 2
