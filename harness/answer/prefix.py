@@ -3,7 +3,8 @@
 Enters: the prompts, or the cache that generate() leaves behind, prompt and answer. Leaves: logits of other
 continuations of the same prompts. The last token of the prompts is computed again with each continuation, since
 generate() keeps no logits.
-Cost: none beyond the memory that the answer took; logits agree with those of a whole pass up to rounding.
+Cost: none beyond the memory that the answer took; logits agree with those of a whole pass up to rounding. Prompts read
+here rather than by generate() go through the model in parts, so that only their keys and values grow with the batch.
 Only for models whose cache can be cut back and whose positions count the tokens; others compute the prompt again.
 """
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
     from harness.answer.slots import Slots
     from harness.vlm.load import Vlm
+
+#: Tokens of prompts that one pass reads: enough for a GPU, and what is computed on the way takes memory.
+AT_ONCE = 16_384
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +71,7 @@ def read_prompts(
     """Compute the keys and values of prompts; None where this model's cannot serve answers and openings alike.
 
     Args:
-        inputs: a batch padded on the left, on the device, for a model that `decodes`.
+        inputs: a batch padded on the left, on the device, a picture a row, for a model that `decodes`.
         slots: where they are put; what another batch had there is lost.
         answered: tokens that the answers may have.
         opened: tokens of the longest verdict opening.
@@ -81,9 +85,13 @@ def read_prompts(
     if (room is not None and answered > room) or (window is not None and width + longest > window):
         return None
     slots.prepare(rows, width - 1 + longest)
-    with torch.no_grad():
-        vlm.base(**inputs, use_cache=True, logits_to_keep=1, **{cache_name(parameters(vlm)): slots})
-    slots.used = width - 1
+    settings: dict[str, Any] = {"use_cache": True, "logits_to_keep": 1, cache_name(parameters(vlm)): slots}
+    step = max(1, AT_ONCE // width)
+    for start in range(0, rows, step):
+        slots.rows = slice(start, start + step)
+        with torch.no_grad():
+            vlm.base(**{name: given[slots.rows] for name, given in inputs.items()}, **settings)
+    slots.rows, slots.used = slice(None), width - 1
     return CachedPrompts(slots, ids[:, -1], inputs["attention_mask"], longest if room is None else min(room, longest))
 
 

@@ -19,7 +19,7 @@ ALIGNED = 16
 class Slots:
     """Keys and values of each layer, [B, 2, heads, places, head_dim]; the first `used` places are the prompts'.
 
-    A pass is written behind them, over what the one before left there. To the model it is a cache, as far as
+    A pass of `rows` is written behind them, over what the one before left there. To the model it is a cache, as far as
     layers and masks ask for one. `step` is decode.py's, recorded over these very tensors.
     """
 
@@ -27,6 +27,7 @@ class Slots:
         self.shape = (0, 0)
         self.layers: list[Tensor] = []
         self.used = 0
+        self.rows = slice(None)
         self.step: Any = None
 
     def prepare(self, rows: int, places: int) -> None:
@@ -41,7 +42,7 @@ class Slots:
         if layer == len(self.layers):
             rows, places = self.shape
             self.layers.append(keys.new_empty(rows, 2, keys.shape[1], places, keys.shape[3]))
-        held, end = self.layers[layer], self.used + keys.shape[2]
+        held, end = self.layers[layer][self.rows], self.used + keys.shape[2]
         held[:, 0, :, self.used : end] = keys
         held[:, 1, :, self.used : end] = values
         held[..., end:, :] = 0  # hidden by masks, but no mask hides what is no number

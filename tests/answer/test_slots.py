@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from harness.answer import generate
+from harness.answer import generate, prefix
 from harness.answer.condition import Condition, Decoding
 from harness.answer.decode import _Step, decode
 from harness.answer.generate import answer_batches
@@ -122,6 +122,22 @@ def test_the_prompts_pass_attends_to_what_it_has_just_computed() -> None:
     seen = slots.update(more[:, 0], more[:, 1], 0)
     for found, prompt, pass_ in zip(seen, (keys, values), more.unbind(1), strict=True):
         assert torch.equal(found, torch.cat([prompt[:, :, :8], pass_], dim=2))
+
+
+def test_prompts_are_read_in_parts_into_the_same_places(
+    phi3v: Vlm, samples: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = _ask(phi3v, samples, 12, openings=LONG)
+    width = prompt_batch(phi3v.processor, samples)["input_ids"].shape[1]
+    monkeypatch.setattr(prefix, "AT_ONCE", 4 * width + 3)
+    shapes = _watch(phi3v, monkeypatch)
+    found = _ask(phi3v, samples, 12, openings=LONG)
+    assert [rows for rows, _ in shapes[:5]] == [4, 4, 3, 11, 11], "prompts, opening, step"
+    assert _texts(found) == _texts(wanted)
+    for key, answer in wanted.items():
+        assert found[key].p_defective == pytest.approx(answer.p_defective, rel=5e-5)
+    monkeypatch.setattr(prefix, "AT_ONCE", 1)
+    assert _texts(_ask(phi3v, samples, 12)) == _texts(wanted)
 
 
 def test_an_opening_longer_than_the_answers_has_its_places(
