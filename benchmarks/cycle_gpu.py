@@ -69,12 +69,12 @@ class Place:
 def train_ours(
     place: Place, train: Sequence[Sample], validation: Sequence[Sample], recipe: TrainRecipe
 ) -> tuple[TrainResult, Clock, float]:
-    """Harness's own training, with a log a step; the seconds are those of the whole call, evaluations left out."""
+    """Harness's own training; the seconds are those of the whole call, evaluations left out."""
     clock = Clock()
 
     def on_log(row: TrainingRow) -> None:
         if row.loss is not None:
-            clock.step(row.loss)
+            clock.step(row.loss, row.step - len(clock.steps))
         else:
             clock.mark(clock.evaluations)
 
@@ -84,7 +84,7 @@ def train_ours(
 
     start = now()
     result = train_adapter(
-        place.vlm, train, validation, replace(recipe, log_every=1), Path(tempfile.mkdtemp(dir=place.arguments.work)),
+        place.vlm, train, validation, recipe, Path(tempfile.mkdtemp(dir=place.arguments.work)),
         seed=place.arguments.seed, on_log=on_log, say=tell,
     )  # fmt: skip
     return result, clock, now() - start - sum(clock.evaluations)
@@ -95,7 +95,7 @@ def compared(place: Place, a_step: int) -> dict[str, Any]:
     batch = place.recipe.batch_size if a_step % place.recipe.batch_size == 0 else a_step
     recipe = replace(
         place.recipe, epochs=1, batch_size=batch, accumulation=a_step // batch, learning_rate=1e-4, weight_decay=0.01,
-        schedule="constant", shuffle=False, evaluate_every="epoch", save_every=None, best_by="last",
+        schedule="constant", shuffle=False, evaluate_every="epoch", save_every=None, best_by="last", log_every=1,
     )  # fmt: skip
     result, clock, seconds = train_ours(place, place.train[: a_step * place.arguments.steps], [], recipe)
     summary = clock.summary(place.arguments.warmup)

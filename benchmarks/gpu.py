@@ -153,9 +153,11 @@ class Clock:
         seconds.append(time_now - self._last)
         self._last = time_now
 
-    def step(self, loss: float) -> None:
-        """A step has just ended."""
-        self.mark(self.steps)
+    def step(self, loss: float, count: int = 1) -> None:
+        """A step has just ended, or several that were not told one by one."""
+        spent: list[float] = []
+        self.mark(spent)
+        self.steps += [spent[0] / count] * count
         self.losses.append(loss)
 
     def summary(self, warmup: int) -> dict[str, Any]:

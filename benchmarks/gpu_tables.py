@@ -91,6 +91,10 @@ class Tables:
             f"{sizes.train} training records x {sizes.epochs} epochs, {sizes.validation} validation and {sizes.test} "
             "test records, two models. In brackets how much of a stage was run; the rest is extrapolated."
         )
+        if step := self.book.facts.get("ours, whole cycle", {}).get("seconds_a_step"):
+            records = self.book.facts["ours, whole cycle"]["records_a_step"]
+            share = records * self.floors.training_flops / step / self.machine.matmul
+            note += f" A training step of ours, of {records} records: {1000 * step:.0f} ms, {share:.1%} of the peak."
         if cycles:
             columns = ["stage", "floor, s", *(f"{name}, s" for name in cycles), "ours, peak GiB"]
             self._record("The whole cycle on one GPU", columns, rows, note)

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from harness.answer.prefix import CachedPrompts, cache_name, parameters
+from harness.vlm.graphs import record
 from harness.vlm.packing import running
 
 if TYPE_CHECKING:
@@ -168,20 +169,5 @@ class _Step:
         return logits
 
     def _record(self) -> tuple[torch.cuda.CUDAGraph, Tensor]:
-        import torch
-
-        # Before it is recorded the pass runs once aside, where libraries set themselves up. It may run again and again:
-        # it writes the same keys and values to the same place.
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
-            self._forward()
-        torch.cuda.current_stream().wait_stream(aside)
-        graph = torch.cuda.CUDAGraph()
-        stream = torch.cuda.current_stream()
-        try:
-            with torch.cuda.graph(graph):
-                logits = self._forward()
-        finally:
-            torch.cuda.set_stream(stream)  # a capture that fails leaves its own behind
-        return graph, logits
+        # It may run again and again: it writes the same keys and values to the same place.
+        return record(self._forward)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import zlib
 from collections import deque
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
 FEATURES_VERSION = 1
 #: At most so many pictures wait for the tower, and so many features to be written: 11 and 15 MiB each at 16 crops.
 AT_ONCE = 16
+#: Layouts of crops whose pass is kept as a graph, 70 MiB each at 16 crops.
+RECORDED = 8
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -229,6 +234,7 @@ def _compute(vlm: Vlm, samples: Iterable[Sample], keep: Callable[[str, Tensor], 
             copied.synchronize()
         keep(image_id, features.contiguous())
 
+    tower = _Tower(vlm)
     # Pillow and torch let go of the interpreter while they work. A core is left to this loop, and one to the writer.
     cutters, writer = ThreadPoolExecutor(max(1, (os.cpu_count() or 1) - 2)), ThreadPoolExecutor(1)
     was_training = vlm.base.training
@@ -240,9 +246,7 @@ def _compute(vlm: Vlm, samples: Iterable[Sample], keep: Callable[[str, Tensor], 
                 ahead.append((sample.image_id, cutters.submit(_pixels, vlm, sample)))
             image_id, cut = ahead.popleft()
             pixels = cut.result()
-            with torch.no_grad():
-                values = pixels["pixel_values"].to(vlm.device, non_blocking=True)
-                (made,) = vlm.base.get_image_features(values, pixels["image_sizes"])
+            made = tower(pixels["pixel_values"], pixels["image_sizes"])
             # On a GPU both ways are only queued: the host is ahead of it, by AT_ONCE pictures at most.
             features, copied = made.to("cpu", non_blocking=cuda), None
             if cuda:
@@ -256,6 +260,59 @@ def _compute(vlm: Vlm, samples: Iterable[Sample], keep: Callable[[str, Tensor], 
         vlm.base.train(was_training)
         cutters.shutdown(cancel_futures=True)
         writer.shutdown()
+
+
+class _Tower:
+    """Tower and projector over one picture at a time.
+
+    On a CUDA device the pass is recorded as a graph for the first RECORDED layouts of crops that come a second time:
+    launching it otherwise takes the host as long as computing it takes the device, while threads claim the interpreter.
+    """
+
+    def __init__(self, vlm: Vlm) -> None:
+        self.vlm = vlm
+        self.met: dict[Any, tuple[Any, Tensor, Tensor] | None] = {}
+
+    def __call__(self, values: Tensor, sizes: Tensor) -> Tensor:
+        """Pixels [1, crops, 3, H, W] and sizes [1, 2] on the host to [tokens, hidden], good until the next call."""
+        import torch
+
+        layout = (*values.shape, *sizes.flatten().tolist())
+        with torch.no_grad():
+            if self.met.get(layout) is None and not self._records(layout, values, sizes):
+                return self._through(values.to(self.vlm.device, non_blocking=True), sizes)
+            graph, given, made = self.met[layout]  # type: ignore[misc]
+            given.copy_(values, non_blocking=True)
+            graph.replay()
+        return made
+
+    def _records(self, layout: Any, values: Tensor, sizes: Tensor) -> bool:
+        import torch
+
+        from harness.vlm.graphs import record
+
+        again = layout in self.met
+        if not again and len(self.met) < RECORDED:
+            self.met[layout] = None
+        if not again or self.vlm.device.type != "cuda" or not self.vlm.records_steps:
+            return False
+        given = values.to(self.vlm.device)
+        try:
+            with torch.cuda.device(self.vlm.device):
+                graph, made = record(lambda: self._through(given, sizes))
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # an operation that no graph can hold
+            logger.warning("the vision tower cannot be recorded as a CUDA graph, so it runs as it is: %s", error)
+            del self.met[layout]
+            return False
+        self.met[layout] = graph, given, made
+        return True
+
+    def _through(self, values: Tensor, sizes: Tensor) -> Tensor:
+        made: Tensor
+        (made,) = self.vlm.base.get_image_features(values, sizes)
+        return made
 
 
 def _pixels(vlm: Vlm, sample: Sample) -> dict[str, Tensor]:
