@@ -137,7 +137,10 @@ def build_trainer(
 ) -> AdapterTrainer:
     """Translate the recipe into Trainer's arguments."""
     half = computes_in(vlm, recipe)
-    if recipe.workers:
+    # Features of all pictures on disk are read faster than processes for it are started, once or twice an epoch.
+    known = collator.features is not None and collator.features.holds((*train, *validation))
+    workers = 0 if known else recipe.workers
+    if workers:
         # The parent's tokenizer has run already; its threads would not survive the fork into the loader's processes.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     every: dict[str, dict[str, Any]] = {
@@ -176,7 +179,7 @@ def build_trainer(
         use_cpu=vlm.device.type == "cpu",
         seed=seed,
         data_seed=seed,
-        dataloader_num_workers=recipe.workers,
+        dataloader_num_workers=workers,
         dataloader_pin_memory=vlm.device.type == "cuda",
         accelerator_config={"non_blocking": vlm.device.type == "cuda"},
         remove_unused_columns=False,

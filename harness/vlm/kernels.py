@@ -223,23 +223,23 @@ class LoraLinear(torch.autograd.Function):
         result = torch.nn.functional.linear(flat, weight, bias)
         (rows, columns), rank = flat.shape, len(a)
         thin = flat.new_empty((rows, rank))
-        scale = DROP_STEPS / (DROP_STEPS - drops)
+        scale = scaling * DROP_STEPS / (DROP_STEPS - drops)
         _thin[(triton.cdiv(rows, ROWS),)](
             flat, a, thin, seed, rows, columns, drops, scale, RANK=rank, ROWS=ROWS, COLUMNS=COLUMNS
         )
-        result.addmm_(thin, b.t(), alpha=scaling)
+        result.addmm_(thin, b.t())
         ctx.save_for_backward(x, weight, a, b, thin)
-        ctx.drawn = scaling, drops, seed, scale
+        ctx.drawn = drops, seed, scale
         return result.view(*x.shape[:-1], -1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, a, b, thin = ctx.saved_tensors
-        scaling, drops, seed, scale = ctx.drawn
+        drops, seed, scale = ctx.drawn
         flat, given = x.view(-1, x.shape[-1]), gradients[0].reshape(-1, len(weight))
         (rows, columns), rank = flat.shape, len(a)
-        above = given @ (b * scaling)
-        outer = (given.t() @ thin).float() * scaling
+        above = given @ b
+        outer = (given.t() @ thin).float()
         steps = triton.cdiv(triton.cdiv(rows, ROWS), PARTS)
         parts = torch.empty((PARTS, rank, columns), dtype=torch.float32, device=x.device)
         _inner_gradient[(triton.cdiv(columns, COLUMNS), PARTS)](
