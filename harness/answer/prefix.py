@@ -86,6 +86,8 @@ def read_prompts(
         return None
     slots.prepare(rows, width - 1 + longest)
     settings: dict[str, Any] = {"use_cache": True, "logits_to_keep": 1, cache_name(parameters(vlm)): slots}
+    if "image_features" in inputs:
+        settings["places_are_filled"] = True  # their places are as many as they are
     step = max(1, AT_ONCE // width)
     for start in range(0, rows, step):
         slots.rows = slice(start, start + step)

@@ -16,7 +16,7 @@ from harness.errors import DataError
 from harness.records import Sample
 from harness.vlm.batch import IGNORED, append_completions, prompt_batch, to_device
 from harness.vlm.features import FeatureCache
-from harness.vlm.packing import pack_rows
+from harness.vlm.packing import pack_rows, unmasked_rows
 from harness.vlm.prompt import completion_ids
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class InspectionCollator:
     `features` may be set to a cache that was prepared for the records, while tower and projector are frozen; a batch of
     which any entry is gone or damaged goes by pixels. `answers_alone` lets the model compute logits at the answers'
     places alone (see `takes_answers_alone`): of a prompt of 1,000 tokens and an answer of 40, 4 % of them. `attention`
-    names the implementation for packed rows (vlm/packing.py); with one, a batch is a single row without padding.
+    names the implementation for packed rows (vlm/packing.py); with one, a batch is a single row without padding, or
+    with `packs` off its rows padded and without a mask.
     """
 
     def __init__(self, processor: Any, *, stop_token_ids: Sequence[int], pad_token_id: int) -> None:
@@ -46,6 +47,7 @@ class InspectionCollator:
         self.features: FeatureCache | None = None
         self.answers_alone = False
         self.attention: str | None = None
+        self.packs = True
         self._completions: dict[tuple[str, str], list[int]] = {}
 
     def __call__(self, samples: Sequence[Sample]) -> dict[str, Any]:
@@ -54,15 +56,18 @@ class InspectionCollator:
         Returns:
             What `append_completions` gives: `input_ids`, `attention_mask`, `labels` int64 [B, L] and the pictures,
             or their features; with `answers_alone` also `logits_to_keep` [K], the places before any row's targets, and
-            `shift_labels` [B, K], the targets that the logits there speak of. Packed, what `pack_rows` makes of it.
+            `shift_labels` [B, K], the targets that the logits there speak of. Packed, what `pack_rows` or
+            `unmasked_rows` makes of it.
 
         Raises:
             DataError: a record's picture, question or answer cannot be used; the record is named.
         """
         inputs = prompt_batch(self.processor, samples, padding_side="right", features=self._known(samples))
         batch = append_completions(inputs, [self.completion(s) for s in samples], pad_token_id=self.pad_token_id)
+        if "image_features" in batch:
+            batch["places_are_filled"] = True  # their places are as many as they are
         if self.attention is not None:
-            batch = pack_rows(batch)
+            batch = pack_rows(batch) if self.packs else unmasked_rows(batch)
         return batch | answer_places(batch["labels"]) if self.answers_alone else batch
 
     def _known(self, samples: Sequence[Sample]) -> list[Tensor] | None:

@@ -34,7 +34,7 @@ class TrainRecipe:
     the schedule "constant" ignores it. `evaluate_every` and `save_every` are "epoch" or optimizer steps; `save_every`
     None saves where it evaluates. `best_by` "eval_loss" keeps the checkpoint of the lowest validation loss, "last" the
     last. `log_every` None logs ten times an epoch. `tracker` is a tracker's name or None; `precision` "auto" follows
-    the model's dtype; `workers` are the processes that prepare batches where not all pictures' features are known.
+    the model's dtype; `workers` are the processes that prepare batches, 0 for none.
     """
 
     lora_r: int = 16

@@ -6,7 +6,9 @@ Imports transformers at once: only run.py imports this module, when a run starts
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,10 +48,18 @@ class AdapterTrainer(Trainer):  # type: ignore[misc, unused-ignore]
 
     def training_step(self, model: Any, *args: Any, **settings: Any) -> Any:
         """Forward and backward of one pass."""
+        with self._attending(model):
+            return super().training_step(model, *args, **settings)
+
+    def prediction_step(self, model: Any, *args: Any, **settings: Any) -> Any:
+        """Forward of an evaluation's batch."""
+        with self._attending(model):
+            return super().prediction_step(model, *args, **settings)
+
+    def _attending(self, model: Any) -> contextlib.AbstractContextManager[None]:
         if self.attention is None:
-            return super().training_step(model, *args, **settings)
-        with running(self.accelerator.unwrap_model(model), self.attention):
-            return super().training_step(model, *args, **settings)
+            return contextlib.nullcontext()
+        return running(self.accelerator.unwrap_model(model), self.attention)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> Any:
         """A mean over padded batches counts records; one over packed rows would count rows."""
@@ -137,10 +147,7 @@ def build_trainer(
 ) -> AdapterTrainer:
     """Translate the recipe into Trainer's arguments."""
     half = computes_in(vlm, recipe)
-    # Features of all pictures on disk are read faster than processes for it are started, once or twice an epoch.
-    known = collator.features is not None and collator.features.holds((*train, *validation))
-    workers = 0 if known else recipe.workers
-    if workers:
+    if recipe.workers:
         # The parent's tokenizer has run already; its threads would not survive the fork into the loader's processes.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     every: dict[str, dict[str, Any]] = {
@@ -148,6 +155,7 @@ def build_trainer(
         for name, when in (("eval", recipe.evaluate_every), ("save", recipe.saves))
     }
     best = recipe.best_by == "eval_loss" and bool(validation)
+    steps = math.ceil(len(train) / (passes.records * passes.a_step)) * recipe.epochs
     args = TrainingArguments(
         output_dir=str((folder / CHECKPOINTS).absolute()),
         run_name=str(folder),
@@ -158,8 +166,9 @@ def build_trainer(
         gradient_accumulation_steps=passes.a_step,
         learning_rate=recipe.learning_rate,
         lr_scheduler_type=recipe.schedule,
-        # Below 1 it is a share of all steps; 1 itself would mean one step.
-        warmup_steps=min(recipe.warmup_ratio, 1 - 1e-9),
+        # Below 1 it is a share of all steps; 1 itself would mean one step. Less than a step would be rounded up to one,
+        # which has no learning rate.
+        warmup_steps=min(recipe.warmup_ratio, 1 - 1e-9) if steps * recipe.warmup_ratio >= 1 else 0,
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
         train_sampling_strategy="random" if recipe.shuffle else "sequential",
@@ -179,7 +188,7 @@ def build_trainer(
         use_cpu=vlm.device.type == "cpu",
         seed=seed,
         data_seed=seed,
-        dataloader_num_workers=workers,
+        dataloader_num_workers=recipe.workers,
         dataloader_pin_memory=vlm.device.type == "cuda",
         accelerator_config={"non_blocking": vlm.device.type == "cuda"},
         remove_unused_columns=False,
@@ -191,7 +200,7 @@ def build_trainer(
     # are used through `accelerate launch`, one process each.
     args._n_gpu = min(args.n_gpu, 1)
     padded = copy.copy(collator)
-    padded.attention = None
+    padded.packs = False
     trainer = AdapterTrainer(
         attention=collator.attention,
         eval_collator=padded,

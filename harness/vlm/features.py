@@ -66,10 +66,6 @@ class FeatureCache:
         """Where a picture's features are, or would be."""
         return self.folder / self.key / f"{image_id}.safetensors"
 
-    def holds(self, samples: Iterable[Sample]) -> bool:
-        """Whether there is an entry of every sample's picture."""
-        return all(self.path(sample.image_id).is_file() for sample in samples)
-
     def read(self, image_id: str) -> Tensor | None:
         """A picture's features [tokens, hidden] on the CPU; None where there are none, or they are damaged."""
         from safetensors import SafetensorError, safe_open

@@ -54,29 +54,34 @@ def _agrees(kernels: Any, device: torch.device, dtype: torch.dtype) -> bool:
     def drawn(*shape: int, kind: torch.dtype = dtype) -> Tensor:
         return torch.randn(*shape, generator=generator).to(device, kind).requires_grad_()
 
-    both, joint, x = drawn(5, 192), drawn(1, 5, 6 * 32), drawn(5, 96)
+    both, joint, x = drawn(5, 192), drawn(5, 6 * 32), drawn(5, 96)
     weight, angles = drawn(48, 96).detach(), drawn(1, 5, 16).detach().repeat(1, 1, 2)
-    inner, outer = (drawn(*shape, kind=torch.float32) for shape in ((16, 96), (48, 16)))
+    thin, inner, outer = drawn(5, 16), drawn(16, 96, kind=torch.float32), drawn(192, 16, kind=torch.float32)
     cosines, sines = angles.cos(), angles.sin()
 
     def turned(query: Tensor) -> Tensor:
         a, b = query.chunk(2, dim=-1)
-        return query * cosines[:, :, None] + torch.cat([-b, a], dim=-1) * sines[:, :, None]
+        return query * cosines[0, :, None] + torch.cat([-b, a], dim=-1) * sines[0, :, None]
 
     def plain_heads() -> tuple[Tensor, ...]:
-        query, key, value = joint.unflatten(-1, (6, 32)).split([2, 2, 2], dim=2)
+        query, key, value = F.linear(thin, outer.to(dtype)).add(joint).unflatten(-1, (6, 32)).split(2, dim=1)
         return turned(query), turned(key), value
 
-    def plain_lora() -> Tensor:
-        return F.linear(x, weight) + 2 * F.linear(F.linear(x, inner.to(dtype)), outer.to(dtype))
+    def plain_swiglu() -> tuple[Tensor, ...]:
+        gate, up = F.linear(thin, outer.to(dtype)).add(both).chunk(2, dim=-1)
+        return (up * F.silu(gate),)
 
     ways: tuple[tuple[Any, Any, list[Tensor]], ...] = (
-        (lambda: (kernels.SwiGLU.apply(both),), lambda: (both[:, 96:] * F.silu(both[:, :96]),), [both]),
-        (lambda: kernels.TurnedHeads.apply(joint, cosines, sines, 2, 2), plain_heads, [joint]),
+        (lambda: (kernels.SwiGLU.apply(both, thin, outer),), plain_swiglu, [both, thin, outer]),
         (
-            lambda: (kernels.LoraLinear.apply(x, weight, None, inner, outer, 2.0, 0, 1),),
-            lambda: (plain_lora(),),
-            [x, inner, outer],
+            lambda: kernels.TurnedHeads.apply(joint, cosines, sines, 2, 2, thin, outer),
+            plain_heads,
+            [joint, thin, outer],
+        ),
+        (
+            lambda: kernels.LoraParts.apply(x, weight, None, inner, 2.0, 0, 1),
+            lambda: (F.linear(x, weight), 2 * F.linear(x, inner.to(dtype))),
+            [x, inner],
         ),
     )
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):

@@ -8,9 +8,10 @@ Cost: the memory that the pass takes, for as long as the graph lives.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 Outputs = TypeVar("Outputs")
 
@@ -22,6 +23,8 @@ def record(run: Callable[[], Outputs]) -> tuple[torch.cuda.CUDAGraph, Outputs]:
         RuntimeError: an operation that no graph can hold.
         torch.OutOfMemoryError: the memory does not hold the pass beside what is there.
     """
+    import torch
+
     # Before it is recorded the pass runs once aside, where libraries set themselves up.
     aside = torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())

@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-#: rows and columns that a program of the LoRA kernels takes at a time
+#: rows and columns that a program takes at a time
 ROWS, COLUMNS = 32, 128
 #: parts of the rows whose products are summed at the end
 PARTS = 16
@@ -25,120 +25,173 @@ VARYING = ("seed", "rows", "drops")
 
 
 @triton.jit
-def _swiglu(both, out, width, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.program_id(1) * SIZE + tl.arange(0, SIZE)
-    inside = column < width
-    gate = tl.load(both + row * 2 * width + column, inside).to(tl.float32)
-    up = tl.load(both + row * 2 * width + width + column, inside).to(tl.float32)
+def _sum(base, thin, outer, row, column, inside, row_inside, column_inside, RANK: tl.constexpr):  # type: ignore[no-untyped-def]
+    """base [R, C] and, unless RANK is 0, thin [R, RANK] times outer' [C, RANK]; row is [R, 1], column [C, 1]."""
+    total = tl.load(base, inside, other=0.0).to(tl.float32)
+    if RANK:
+        rank = tl.arange(0, RANK)[None, :]
+        left = tl.load(thin + row * RANK + rank, row_inside, other=0.0)
+        right = tl.load(outer + column * RANK + rank, column_inside, other=0.0)
+        total = tl.dot(left, tl.trans(right), total, input_precision="ieee")
+    return total
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _swiglu(  # type: ignore[no-untyped-def]
+    both, thin, outer, out, rows, width, RANK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):
+    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
+    place = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    column, down = place[None, :], place[:, None]
+    row_inside, inside, down_inside = row < rows, (row < rows) & (column < width), down < width
+    start = both + row * 2 * width + column
+    gate = _sum(start, thin, outer, row, down, inside, row_inside, down_inside, RANK)
+    up = _sum(start + width, thin, outer, row, down + width, inside, row_inside, down_inside, RANK)
     tl.store(out + row * width + column, gate * tl.sigmoid(gate) * up, inside)
 
 
-@triton.jit
-def _swiglu_backward(gradient, both, out, width, SIZE: tl.constexpr):  # type: ignore[no-untyped-def]
-    row = tl.program_id(0).to(tl.int64)
-    column = tl.program_id(1) * SIZE + tl.arange(0, SIZE)
-    inside = column < width
-    given = tl.load(gradient + row * width + column, inside).to(tl.float32)
-    gate = tl.load(both + row * 2 * width + column, inside).to(tl.float32)
-    up = tl.load(both + row * 2 * width + width + column, inside).to(tl.float32)
+@triton.jit(do_not_specialize=["rows"])
+def _swiglu_backward(  # type: ignore[no-untyped-def]
+    gradient, both, thin, outer, out, rows, width, RANK: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr
+):
+    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
+    place = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    column, down = place[None, :], place[:, None]
+    row_inside, inside, down_inside = row < rows, (row < rows) & (column < width), down < width
+    given = tl.load(gradient + row * width + column, inside, other=0.0).to(tl.float32)
+    start = both + row * 2 * width + column
+    gate = _sum(start, thin, outer, row, down, inside, row_inside, down_inside, RANK)
+    up = _sum(start + width, thin, outer, row, down + width, inside, row_inside, down_inside, RANK)
     sigmoid = tl.sigmoid(gate)
-    slope = sigmoid * (1 + gate * (1 - sigmoid))
-    tl.store(out + row * 2 * width + column, given * up * slope, inside)
-    tl.store(out + row * 2 * width + width + column, given * gate * sigmoid, inside)
+    end = out + row * 2 * width + column
+    tl.store(end, given * up * sigmoid * (1 + gate * (1 - sigmoid)), inside)
+    tl.store(end + width, given * gate * sigmoid, inside)
 
 
 class SwiGLU(torch.autograd.Function):
-    """[..., 2 width], gates before values, to [..., width]: silu(gate) * value (Shazeer 2020)."""
+    """[rows, 2 width], gates before values, to [rows, width]: silu(gate) * value (Shazeer 2020).
+
+    What a LoRA layer still has to add, its `thin` [rows, r] and `outer` [2 width, r], is added on the way.
+    """
 
     @staticmethod
-    def forward(ctx: Any, both: Tensor) -> Tensor:
+    def forward(ctx: Any, both: Tensor, thin: Tensor | None = None, outer: Tensor | None = None) -> Tensor:
         both = both.contiguous()
-        ctx.save_for_backward(both)
-        width = both.shape[-1] // 2
-        out = both.new_empty((*both.shape[:-1], width))
-        _swiglu[_rows_and(width, out)](both, out, width, SIZE=1024)
+        rounded = None if outer is None else outer.to(both.dtype)
+        ctx.save_for_backward(both, thin, rounded)
+        out = both.new_empty(both.shape[0], both.shape[1] // 2)
+        _swiglu[_tiles(*out.shape)](
+            both, *_or(both, thin, rounded), out, *out.shape, RANK=_rank(thin), ROWS=ROWS, COLUMNS=COLUMNS
+        )
         return out
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        (both,) = ctx.saved_tensors
-        given = gradients[0].contiguous()
-        out = torch.empty_like(both)
-        width = given.shape[-1]
-        _swiglu_backward[_rows_and(width, given)](given, both, out, width, SIZE=1024)
-        return out
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        both, thin, outer = ctx.saved_tensors
+        given, below = gradients[0].contiguous(), torch.empty_like(both)
+        _swiglu_backward[_tiles(*given.shape)](
+            given, both, *_or(both, thin, outer), below, *given.shape, RANK=_rank(thin), ROWS=ROWS, COLUMNS=COLUMNS
+        )
+        return below, *_product_gradients(below, thin, outer)
 
 
-def _rows_and(width: int, rows: Tensor) -> tuple[int, int]:
-    return rows.numel() // width, triton.cdiv(width, 1024)
+def _tiles(rows: int, columns: int) -> tuple[int, int]:
+    return triton.cdiv(rows, ROWS), triton.cdiv(columns, COLUMNS)
 
 
-@triton.jit(do_not_specialize=["angles"])
+def _or(stand_in: Tensor, *tensors: Tensor | None) -> list[Tensor]:
+    """A kernel's arguments must be tensors, read or not."""
+    return [stand_in if tensor is None else tensor for tensor in tensors]
+
+
+def _rank(thin: Tensor | None) -> int:
+    return 0 if thin is None else thin.shape[1]
+
+
+def _product_gradients(
+    gradient: Tensor, thin: Tensor | None, outer: Tensor | None
+) -> tuple[Tensor | None, Tensor | None]:
+    """Of thin and outer, where thin outer' was added to what has this gradient."""
+    if thin is None or outer is None:
+        return None, None
+    return gradient @ outer, (gradient.t() @ thin).float()
+
+
+@triton.jit(do_not_specialize=["rows", "angles"])
 def _turn(  # type: ignore[no-untyped-def]
-    source, target, cosines, sines, source_row, source_head, target_row, heads, turned, angles, half, sign,
-    HEADS: tl.constexpr, HALF: tl.constexpr,
+    source, thin, outer, target, cosines, sines, source_row, source_head, target_row, rows, first, angles, half, sign,
+    TURNS: tl.constexpr, RANK: tl.constexpr, ROWS: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0).to(tl.int64)
-    head = tl.program_id(1) * HEADS + tl.arange(0, HEADS)[:, None]
-    place = tl.arange(0, HALF)[None, :]
-    inside = (head < heads) & (place < half)
-    start = source + row * source_row + head * source_head + place
-    a = tl.load(start, inside).to(tl.float32)
-    b = tl.load(start + half, inside).to(tl.float32)
-    angle = (row % angles) * 2 * half + place
-    turns = (head < turned) & (place < half)
-    cosine = tl.load(cosines + angle, turns, other=1.0).to(tl.float32)
-    sine = tl.load(sines + angle, turns, other=0.0).to(tl.float32) * sign
-    end = target + row * target_row + head * 2 * half + place
-    tl.store(end, a * cosine - b * sine, inside)
-    tl.store(end + half, b * cosine + a * sine, inside)
+    row = (tl.program_id(0) * ROWS + tl.arange(0, ROWS)).to(tl.int64)[:, None]
+    head = tl.program_id(1)
+    place = tl.arange(0, HALF)
+    column, down = place[None, :], place[:, None]
+    row_inside, inside, down_inside = row < rows, (row < rows) & (column < half), down < half
+    start, line = source + row * source_row + head * source_head + column, first + head * 2 * half + down
+    a = _sum(start, thin, outer, row, line, inside, row_inside, down_inside, RANK)
+    b = _sum(start + half, thin, outer, row, line + half, inside, row_inside, down_inside, RANK)
+    end = target + row * target_row + head * 2 * half + column
+    if TURNS:
+        angle = (row % angles) * 2 * half + column
+        cosine = tl.load(cosines + angle, inside, other=0.0).to(tl.float32)
+        sine = tl.load(sines + angle, inside, other=0.0).to(tl.float32) * sign
+        tl.store(end, a * cosine - b * sine, inside)
+        tl.store(end + half, b * cosine + a * sine, inside)
+    else:
+        tl.store(end, a, inside)
+        tl.store(end + half, b, inside)
 
 
 class TurnedHeads(torch.autograd.Function):
     """Queries, keys and values from their joint projection, queries and keys turned by their place (rotary embedding).
 
-    [B, S, (heads + 2 groups) head_dim] and cosines and sines [B or 1, S, head_dim] to [B, S, heads, head_dim] and
-    twice [B, S, groups, head_dim]. The backward pass turns back and lays the three gradients side by side.
+    [rows, (heads + 2 groups) head_dim] and cosines and sines [1 or B, S, head_dim], rows = B S, to
+    [rows, heads, head_dim] and twice [rows, groups, head_dim]. What a LoRA layer still has to add, its `thin` [rows, r]
+    and `outer`, is added on the way. The backward pass turns back and lays the three gradients side by side.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, joint: Tensor, cosines: Tensor, sines: Tensor, heads: int, groups: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        ctx: Any, joint: Tensor, cosines: Tensor, sines: Tensor, heads: int, groups: int,
+        thin: Tensor | None = None, outer: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
         cosines, sines = cosines.contiguous(), sines.contiguous()
-        ctx.save_for_backward(cosines, sines)
+        rounded = None if outer is None else outer.to(joint.dtype)
+        ctx.save_for_backward(cosines, sines, thin, rounded)
         counts = [heads, groups, groups]
         parts = joint.unflatten(-1, (sum(counts), -1)).split(counts, dim=-2)
         # Each in memory of its own: attention would copy them apart.
         query, key, value = (torch.empty(part.shape, dtype=part.dtype, device=part.device) for part in parts)
-        _turn_all((query, key, value), parts, cosines, sines, sign=1.0)
+        _turn_all((query, key, value), parts, cosines, sines, 1.0, thin, rounded)
         return query, key, value
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None, None]:
-        cosines, sines = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        cosines, sines, thin, outer = ctx.saved_tensors
         counts = [gradient.shape[-2] for gradient in gradients]
-        shape = (*gradients[0].shape[:-2], sum(counts), gradients[0].shape[-1])
+        shape = len(gradients[0]), sum(counts), gradients[0].shape[-1]
         out = torch.empty(shape, dtype=gradients[0].dtype, device=gradients[0].device)
-        _turn_all(out.split(counts, dim=-2), gradients, cosines, sines, sign=-1.0)
-        return out.flatten(-2), None, None, None, None
+        _turn_all(out.split(counts, dim=-2), gradients, cosines, sines, -1.0)
+        below = out.flatten(-2)
+        return below, None, None, None, None, *_product_gradients(below, thin, outer)
 
 
 def _turn_all(
-    targets: Sequence[Tensor], sources: Sequence[Tensor], cosines: Tensor, sines: Tensor, *, sign: float
-) -> None:
-    """Queries and keys [B, S, heads, head_dim] turn, values are copied."""
+    targets: Sequence[Tensor], sources: Sequence[Tensor], cosines: Tensor, sines: Tensor, sign: float,
+    thin: Tensor | None = None, outer: Tensor | None = None,
+) -> None:  # fmt: skip
+    """Queries and keys [rows, heads, head_dim] turn, values are copied; each after `outer`'s lines for it are added."""
+    first = 0
     for target, source, turns in zip(targets, sources, (True, True, False), strict=True):
-        batch, length, heads, width = source.shape
-        if source.stride(-1) != 1 or (batch > 1 and source.stride(0) != length * source.stride(1)):
+        rows, heads, width = source.shape
+        if source.stride(-1) != 1:
             source = source.contiguous()
-        block = min(16, triton.next_power_of_2(heads))
-        _turn[(batch * length, triton.cdiv(heads, block))](
-            source, target, cosines, sines, source.stride(1), source.stride(2), target.stride(1),
-            heads, heads if turns else 0, cosines.shape[0] * length, width // 2, sign,
-            HEADS=block, HALF=triton.next_power_of_2(width // 2),
+        _turn[(triton.cdiv(rows, 16), heads)](
+            source, *_or(source, thin, outer), target, cosines, sines, source.stride(0), source.stride(1),
+            target.stride(0), rows, first, cosines.shape[0] * cosines.shape[1], width // 2, sign,
+            TURNS=turns, RANK=_rank(thin), ROWS=16, HALF=triton.next_power_of_2(width // 2),
         )  # fmt: skip
+        first += heads * width
 
 
 @triton.jit
@@ -204,52 +257,44 @@ def _inner_gradient(  # type: ignore[no-untyped-def]
     tl.store(place, total * scale, column < columns)
 
 
-class LoraLinear(torch.autograd.Function):
-    """x [..., in] to [..., out]: x W' + bias + scaling dropout(x) A' B', W frozen.
+class LoraParts(torch.autograd.Function):
+    """x [rows, in] to x W' + bias [rows, out] and scaling dropout(x) A' [rows, r]; W is frozen.
 
-    What dropout drops is drawn again in the backward pass from the seed, so that neither a mask nor the dropped x is
-    kept; the thin products read x once. A [r, in] and B [out, r] are fp32 and rounded to compute, r a power of two from
-    16 on. `drops` is the probability in steps of 1 / DROP_STEPS.
+    Whoever comes next adds the second times B' to the first. What dropout drops is drawn again in the backward pass
+    from the seed, so that neither a mask nor the dropped x is kept; each pass reads x once. A [r, in] is fp32 and
+    rounded to compute, r a power of two from 16 on. `drops` is the probability in steps of 1 / DROP_STEPS.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, inner: Tensor, outer: Tensor, scaling: float,
-        drops: int, seed: int,
-    ) -> Tensor:  # fmt: skip
-        x = x.contiguous()
-        flat = x.view(-1, x.shape[-1])
-        a, b = inner.to(x.dtype), outer.to(x.dtype)
-        result = torch.nn.functional.linear(flat, weight, bias)
-        (rows, columns), rank = flat.shape, len(a)
-        thin = flat.new_empty((rows, rank))
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, inner: Tensor, scaling: float, drops: int, seed: int
+    ) -> tuple[Tensor, Tensor]:
+        x, a = x.contiguous(), inner.to(x.dtype)
+        (rows, columns), rank = x.shape, len(a)
+        base, thin = torch.nn.functional.linear(x, weight, bias), x.new_empty((rows, rank))
         scale = scaling * DROP_STEPS / (DROP_STEPS - drops)
         _thin[(triton.cdiv(rows, ROWS),)](
-            flat, a, thin, seed, rows, columns, drops, scale, RANK=rank, ROWS=ROWS, COLUMNS=COLUMNS
+            x, a, thin, seed, rows, columns, drops, scale, RANK=rank, ROWS=ROWS, COLUMNS=COLUMNS
         )
-        result.addmm_(thin, b.t())
-        ctx.save_for_backward(x, weight, a, b, thin)
+        ctx.save_for_backward(x, weight, a)
         ctx.drawn = drops, seed, scale
-        return result.view(*x.shape[:-1], -1)
+        return base, thin
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, a, b, thin = ctx.saved_tensors
+        x, weight, a = ctx.saved_tensors
         drops, seed, scale = ctx.drawn
-        flat, given = x.view(-1, x.shape[-1]), gradients[0].reshape(-1, len(weight))
-        (rows, columns), rank = flat.shape, len(a)
-        above = given @ b
-        outer = (given.t() @ thin).float()
+        given, above = gradients[0], gradients[1].contiguous()
+        (rows, columns), rank = x.shape, len(a)
         steps = triton.cdiv(triton.cdiv(rows, ROWS), PARTS)
         parts = torch.empty((PARTS, rank, columns), dtype=torch.float32, device=x.device)
         _inner_gradient[(triton.cdiv(columns, COLUMNS), PARTS)](
-            above, flat, parts, seed, rows, columns, drops, scale, steps, RANK=rank, ROWS=ROWS, COLUMNS=COLUMNS
+            above, x, parts, seed, rows, columns, drops, scale, steps, RANK=rank, ROWS=ROWS, COLUMNS=COLUMNS
         )
         below = None
         if ctx.needs_input_grad[0]:
             below = given @ weight
-            _widen[(triton.cdiv(rows, ROWS), triton.cdiv(columns, COLUMNS))](
+            _widen[_tiles(rows, columns)](
                 above, a, below, seed, rows, columns, drops, scale, RANK=rank, ROWS=ROWS, COLUMNS=COLUMNS
             )
-            below = below.view_as(x)
-        return below, None, None, parts.sum(0), outer, None, None, None
+        return below, None, None, parts.sum(0), None, None, None

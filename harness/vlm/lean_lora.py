@@ -9,6 +9,7 @@ them, and so is whatever this does not know: several adapters at once, DoRA and 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from types import MethodType
 from typing import TYPE_CHECKING, Any
 
@@ -28,46 +29,73 @@ def make_lean(model: nn.Module) -> None:
             module.forward = MethodType(_forward, module)  # type: ignore[method-assign]
 
 
-def _forward(self: Any, x: Tensor, *args: Any, **settings: Any) -> Tensor:
-    """x [..., in] to [..., out], as peft's own."""
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a LoRA layer computed of x [..., in]: its result is base + thin outer'.
+
+    `base` [rows, out] and `thin` [rows, r], scaled, in x's dtype; `outer` [out, r] in fp32.
+    """
+
+    base: Tensor
+    thin: Tensor
+    outer: Tensor
+
+
+def lora_parts(layer: Any, x: Tensor) -> Parts | None:
+    """The parts of a lean layer's result, for a kernel that reads it anyway; None where the layer adds them itself."""
     import torch
     import torch.nn.functional as F
     from torch import nn
 
-    names = [name for name in self.active_adapters if name in self.lora_A]
-    half = x.dtype in (torch.bfloat16, torch.float16)
-    if not half or args or settings or self.disable_adapters or self.merged or len(names) != 1:
+    kernels = kernels_for(x)
+    name = _only_adapter(layer, x) if kernels is not None else None
+    if kernels is None or name is None:
+        return None
+    frozen, inner, outer = layer.base_layer, layer.lora_A[name].weight, layer.lora_B[name].weight
+    dropout, scaling = layer.lora_dropout[name], layer.scaling[name]
+    rank, flat = len(inner), x.flatten(0, -2)
+    if rank < 16 or rank & (rank - 1):
+        return None
+    if not torch.is_grad_enabled():
+        return Parts(frozen(flat), F.linear(dropout(flat), inner.to(x.dtype)) * scaling, outer)
+    if frozen.weight.requires_grad or not (inner.requires_grad and outer.requires_grad):
+        return None
+    drops = round(dropout.p * kernels.DROP_STEPS) if isinstance(dropout, nn.Dropout) and dropout.training else 0
+    seed = int(torch.randint(2**31, ())) if drops else 0
+    base, thin = kernels.LoraParts.apply(flat, frozen.weight, frozen.bias, inner, scaling, drops, seed)
+    return Parts(base, thin, outer)
+
+
+def _forward(self: Any, x: Tensor, *args: Any, **settings: Any) -> Tensor:
+    """x [..., in] to [..., out], as peft's own."""
+    import torch.nn.functional as F
+
+    name = None if args or settings else _only_adapter(self, x)
+    if name is None:
         return type(self).forward(self, x, *args, **settings)  # type: ignore[no-any-return]
-    name = names[0]
-    inner, outer = self.lora_A[name], self.lora_B[name]
-    if name in self.lora_variant or inner.bias is not None or outer.bias is not None:
-        return type(self).forward(self, x)  # type: ignore[no-any-return]
-    base, dropout, scaling = self.base_layer, self.lora_dropout[name], self.scaling[name]
-    kernels = kernels_for(x) if _is_trained(self, inner, outer) else None
-    if kernels is not None:
-        drops = round(dropout.p * kernels.DROP_STEPS) if isinstance(dropout, nn.Dropout) and dropout.training else 0
-        seed = int(torch.randint(2**31, ())) if drops else 0
-        fused: Tensor = kernels.LoraLinear.apply(
-            x, base.weight, base.bias, inner.weight, outer.weight, scaling, drops, seed
-        )
-        return fused
-    flat = x.flatten(0, -2)
-    result: Tensor = base(flat)  # no view of another tensor, whose gradient would be copied when it is added to
-    thin = F.linear(dropout(flat), inner.weight.to(x.dtype))
-    result.addmm_(thin, outer.weight.to(x.dtype).t(), alpha=scaling)
-    return result.view(*x.shape[:-1], -1)
+    parts = lora_parts(self, x)
+    if parts is None:
+        # Rows apart, so that the sum is not added to a view, whose gradient would be copied.
+        flat = x.flatten(0, -2)
+        thin = F.linear(self.lora_dropout[name](flat), self.lora_A[name].weight.to(x.dtype)) * self.scaling[name]
+        parts = Parts(self.base_layer(flat), thin, self.lora_B[name].weight)
+    added: Tensor = parts.base.addmm_(parts.thin, parts.outer.to(x.dtype).t())
+    return added.view(*x.shape[:-1], -1)
 
 
-def _is_trained(layer: Any, inner: Any, outer: Any) -> bool:
-    """Whether a pass makes gradients of the thin matrices alone, of a rank that the kernel takes."""
+def _only_adapter(layer: Any, x: Tensor) -> str | None:
+    """The one plain adapter that is on, in half precision; None for all that peft does itself."""
     import torch
 
-    rank, base = len(inner.weight), layer.base_layer
-    return (
-        torch.is_grad_enabled()
-        and inner.weight.requires_grad
-        and outer.weight.requires_grad
-        and not base.weight.requires_grad
-        and rank >= 16
-        and rank & (rank - 1) == 0
-    )
+    if not _is_lean(layer) or x.dtype not in (torch.bfloat16, torch.float16) or layer.disable_adapters or layer.merged:
+        return None
+    names = [name for name in layer.active_adapters if name in layer.lora_A]
+    if len(names) != 1 or names[0] in layer.lora_variant:
+        return None
+    plain = layer.lora_A[names[0]].bias is None and layer.lora_B[names[0]].bias is None
+    return names[0] if plain else None
+
+
+def _is_lean(layer: Any) -> bool:
+    own = vars(layer).get("forward")
+    return isinstance(own, MethodType) and own.__func__ is _forward

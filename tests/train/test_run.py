@@ -408,3 +408,12 @@ def test_rows_are_told_as_lines_without_a_terminal(
         "step 4, epoch 1.00",
         "step 4, epoch 1.00",
     ]
+
+
+def test_a_single_step_has_a_learning_rate(idefics3: Vlm, samples: list[Sample], tmp_path: Path) -> None:
+    """A warm-up of a tenth of one step is no warm-up."""
+    recipe = replace(RECIPE, epochs=1, batch_size=4, accumulation=1, warmup_ratio=0.1)
+    result = train_adapter(idefics3, samples[:4], [], recipe, tmp_path / "run", seed=7, say=lambda _: None)
+    assert result.steps == 1
+    load_adapter(idefics3, result.adapter, "c0001")
+    assert check_adapter(idefics3, samples[0], "c0001") > 0

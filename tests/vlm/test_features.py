@@ -184,26 +184,6 @@ def test_a_training_run_is_that_of_pixels(
     assert towers == []
 
 
-@pytest.mark.parametrize("known", [True, False])
-def test_processes_start_only_for_pictures_that_are_not_known(
-    cached: Vlm, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool
-) -> None:
-    from harness.train import trainer
-
-    assert cached.features is not None
-    cached.features.limit = GIB if known else 3 * 1024
-    started: list[int] = []
-    arguments = trainer.TrainingArguments
-
-    def noted(**settings: Any) -> Any:
-        started.append(settings["dataloader_num_workers"])
-        return arguments(**settings)
-
-    monkeypatch.setattr(trainer, "TrainingArguments", noted)
-    _train(cached, samples, tmp_path / "run", workers=1)
-    assert started == [0 if known else 1]
-
-
 def test_an_adapter_on_the_tower_goes_by_pixels(
     cached: Vlm, samples: list[Sample], tmp_path: Path, towers: list[int]
 ) -> None:

@@ -86,6 +86,27 @@ def test_packed_equals_padded_in_bf16(samples: list[Sample]) -> None:
     assert torch.cosine_similarity(*whole, dim=0) > 0.999
 
 
+@pytest.mark.parametrize("answers_alone", [False, True])
+def test_rows_without_a_mask(phi3v: Vlm, samples: list[Sample], answers_alone: bool) -> None:
+    """What an evaluation sees: the loss of padded rows, and of logits before the padding."""
+    attention = packed_attention(phi3v)
+    padded = _collator(phi3v)(samples)
+    collator = _collator(phi3v, attention, answers_alone=answers_alone)
+    collator.packs = False
+    bare = collator(samples)
+    assert "attention_mask" not in bare
+    assert bare["input_ids"].shape == padded["input_ids"].shape
+    assert not padded["attention_mask"].all()
+    with torch.no_grad():
+        wanted = phi3v.base(**padded, use_cache=False)
+        with running(phi3v.base, attention):
+            found = phi3v.base(**bare, use_cache=False)
+    assert float(found.loss) == pytest.approx(float(wanted.loss), rel=1e-5)
+    if not answers_alone:
+        tokens = padded["attention_mask"].bool()
+        torch.testing.assert_close(found.logits[tokens], wanted.logits[tokens], rtol=1e-3, atol=1e-3)
+
+
 def test_no_record_sees_another(phi3v: Vlm, samples: list[Sample]) -> None:
     attention = packed_attention(phi3v)
     batch = _collator(phi3v, attention)(samples[:3])

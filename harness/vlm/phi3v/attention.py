@@ -17,6 +17,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.phi3.modeling_phi3 import Phi3Attention, eager_attention_forward
 
 from harness.vlm.fused import kernels_for
+from harness.vlm.lean_lora import lora_parts
 
 
 class Phi3VAttention(Phi3Attention):  # type: ignore[misc]  # transformers is untyped
@@ -39,7 +40,7 @@ class Phi3VAttention(Phi3Attention):  # type: ignore[misc]  # transformers is un
             )
             return own
         cache = [kwargs.pop(name, None) for name in ("cache", "past_key_values")]
-        query, key, value = self._turned(self.qkv_proj(hidden_states), cosines, sines)
+        query, key, value = self._turned(hidden_states, cosines, sines)
         for held in cache:
             if held is not None:
                 key, value = held.update(key, value, self.layer_idx)
@@ -60,18 +61,24 @@ class Phi3VAttention(Phi3Attention):  # type: ignore[misc]  # transformers is un
         out: Tensor = self.o_proj(attended.reshape(*hidden_states.shape[:-1], -1))
         return out, weights
 
-    def _turned(self, joint: Tensor, cosines: Tensor, sines: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[B, S, (heads + 2 groups) head_dim] to queries, keys and values [B, heads or groups, S, head_dim]."""
+    def _turned(self, hidden_states: Tensor, cosines: Tensor, sines: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """[B, S, hidden] to queries, keys and values [B, heads or groups, S, head_dim]."""
         heads, groups, width = self.config.num_attention_heads, self.num_key_value_heads, self.head_dim
-        kernels = kernels_for(joint)
-        if kernels is not None:
-            query, key, value = kernels.TurnedHeads.apply(joint, cosines, sines, heads, groups)
-        else:
-            turned, values = joint.split([(heads + groups) * width, groups * width], dim=-1)
+        kernels = kernels_for(hidden_states)
+        if kernels is None:
+            turned, values = self.qkv_proj(hidden_states).split([(heads + groups) * width, groups * width], dim=-1)
             turned = turn(turned.unflatten(-1, (heads + groups, width)), cosines, sines)
-            query, key = turned.split([heads, groups], dim=2)
-            value = values.unflatten(-1, (groups, width))
-        return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+            all_heads = *turned.split([heads, groups], dim=2), values.unflatten(-1, (groups, width))
+        else:
+            parts = lora_parts(self.qkv_proj, hidden_states)
+            if parts is None:
+                joint = self.qkv_proj(hidden_states).flatten(0, -2)
+                apart = kernels.TurnedHeads.apply(joint, cosines, sines, heads, groups)
+            else:
+                apart = kernels.TurnedHeads.apply(parts.base, cosines, sines, heads, groups, parts.thin, parts.outer)
+            all_heads = tuple(part.view(*hidden_states.shape[:-1], -1, width) for part in apart)
+        query, key, value = (part.transpose(1, 2) for part in all_heads)
+        return query, key, value
 
 
 def turn(heads: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers.models.phi3.modeling_phi3 import Phi3MLP
 
 from harness.vlm.fused import kernels_for
+from harness.vlm.lean_lora import lora_parts
 
 
 class Phi3VMLP(Phi3MLP):  # type: ignore[misc]  # transformers is untyped
@@ -21,5 +22,10 @@ class Phi3VMLP(Phi3MLP):  # type: ignore[misc]  # transformers is untyped
         if kernels is None:
             own: Tensor = super().forward(hidden_states)
             return own
-        out: Tensor = self.down_proj(kernels.SwiGLU.apply(self.gate_up_proj(hidden_states)))
+        parts = lora_parts(self.gate_up_proj, hidden_states)
+        if parts is None:
+            active = kernels.SwiGLU.apply(self.gate_up_proj(hidden_states).flatten(0, -2))
+        else:
+            active = kernels.SwiGLU.apply(parts.base, parts.thin, parts.outer)
+        out: Tensor = self.down_proj(active.view(*hidden_states.shape[:-1], -1))
         return out

@@ -100,13 +100,16 @@ class Phi3VModel(Phi3VPreTrainedModel, Phi3Model):  # type: ignore[misc]
         pixel_values: Tensor | Sequence[Tensor] | None = None,
         image_sizes: Tensor | None = None,
         image_features: Sequence[Tensor] | None = None,
+        places_are_filled: bool = False,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
         """See Phi3VForConditionalGeneration.forward."""
         if inputs_embeds is None:
             if input_ids is None:
                 raise ValueError("either input_ids or inputs_embeds must be given")
-            inputs_embeds = self.embed(input_ids, pixel_values, image_sizes, image_features)
+            inputs_embeds = self.embed(
+                input_ids, pixel_values, image_sizes, image_features, places_are_filled=places_are_filled
+            )
         if position_ids is None and attention_mask is not None and attention_mask.ndim == 2:
             position_ids = positions(attention_mask)[:, -inputs_embeds.shape[1] :]
         return super().forward(
@@ -119,6 +122,8 @@ class Phi3VModel(Phi3VPreTrainedModel, Phi3Model):  # type: ignore[misc]
         pixel_values: Tensor | Sequence[Tensor] | None = None,
         image_sizes: Tensor | None = None,
         image_features: Sequence[Tensor] | None = None,
+        *,
+        places_are_filled: bool = False,
     ) -> Tensor:
         """Token embeddings [B, S, hidden], with the pictures' features at the negative ids.
 
@@ -131,7 +136,8 @@ class Phi3VModel(Phi3VPreTrainedModel, Phi3Model):  # type: ignore[misc]
         # One token without pictures is a step of decoding: no place to look for, and no waiting for the device.
         if features or input_ids.shape[1] > 1:
             places = picture_places(input_ids)
-            pictures_of_rows(places, [len(picture) for picture in features])
+            if not places_are_filled:
+                pictures_of_rows(places, [len(picture) for picture in features])
             input_ids = input_ids.clamp(min=0)
         embeds: Tensor = self.embed_tokens(input_ids)
         if not features:
@@ -200,6 +206,7 @@ class Phi3VForConditionalGeneration(Phi3VPreTrainedModel, Phi3ForCausalLM):  # t
         pixel_values: Tensor | Sequence[Tensor] | None = None,
         image_sizes: Tensor | None = None,
         image_features: Sequence[Tensor] | None = None,
+        places_are_filled: bool = False,
         past_key_values: Any = None,
         cache: Any = None,
         **kwargs: Any,
@@ -218,6 +225,7 @@ class Phi3VForConditionalGeneration(Phi3VPreTrainedModel, Phi3ForCausalLM):  # t
             pixel_values: [pictures, crops, 3, H, W], pictures in the order of their places.
             image_sizes: [pictures, 2], (height, width) after padding.
             image_features: one [tokens, hidden] a picture, in place of pixel_values.
+            places_are_filled: the caller knows that places and pictures fit; to look, the host waits for the device.
             past_key_values, cache: the cache, by its name before transformers 5.24 and from then on.
 
         Raises:
@@ -237,6 +245,7 @@ class Phi3VForConditionalGeneration(Phi3VPreTrainedModel, Phi3ForCausalLM):  # t
             pixel_values=pixel_values,
             image_sizes=image_sizes,
             image_features=image_features,
+            places_are_filled=places_are_filled,
             **kwargs,
         )
         return output
