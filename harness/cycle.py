@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config import CycleConfig
+from harness.dataset.ingest import open_usable
 from harness.dataset.pool import Pool, utc_now
 from harness.errors import ConfigError, Interrupted, LedgerError
 from harness.stages import STAGES
@@ -47,7 +48,7 @@ class Place:
 
 
 def run_cycle(request: CycleRequest, config: CycleConfig, place: Place) -> list[str]:
-    """Run a new cycle, or a series of them where the request grows.
+    """Run a new cycle, or a series of them where the request grows; its id is taken once the sources can be read.
 
     Returns:
         The ids of the finished cycles, in order.
@@ -62,6 +63,7 @@ def run_cycle(request: CycleRequest, config: CycleConfig, place: Place) -> list[
         raise ConfigError(
             f"--grow must rise, got {','.join(map(str, request.grow))}", hint="for example --grow 50,100,200"
         )
+    open_usable((*request.test_data, *request.data), config.data.columns, default_question=config.data.question)
     cycle_id = _claim(place.runs)
     grow_id = cycle_id if request.grow else None
     write_cycle_file(place.runs / cycle_id, replace(request, grow_id=grow_id), config)

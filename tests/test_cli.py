@@ -89,8 +89,30 @@ def test_unknown_data(command: str, source: str, tmp_path: Path) -> None:
     told = run(command, "--data", source, "--runs", tmp_path / "runs", *more)
     assert told.code == 1
     assert_one_line_and_a_hint(told.err)
-    assert not (tmp_path / "runs" / "harness.duckdb").exists()
-    assert not (tmp_path / "harness.toml").exists()
+    assert list(tmp_path.iterdir()) == [], "a SRC that cannot be read leaves no trace"
+
+
+@pytest.mark.parametrize("emptied", ["absent", "no rows", "no answers", "no pictures"])
+def test_a_source_without_a_usable_record_takes_no_cycle_id(
+    emptied: str, records: Path, ledger_folder: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad"
+    if emptied == "no rows":
+        bad.with_suffix(".csv").write_text("image,question,answer\n")
+    elif emptied != "absent":
+        write_imagefolder(bad, generate(3, 6))
+        lines = read_metadata(bad)
+        for line in lines if emptied == "no pictures" else []:
+            (bad / line["file_name"]).write_bytes(b"no picture")
+        write_metadata(bad, [{**line, "answer": ""} for line in lines] if emptied == "no answers" else lines)
+    src = bad.with_suffix(".csv") if emptied == "no rows" else bad
+    before = sorted(path for path in ledger_folder.rglob("*"))
+    told = run("cycle", "--data", records, "--data", src, "--model", "tiny", "--runs", ledger_folder,
+               "--reports", tmp_path / "reports")  # fmt: skip
+    assert told.code == 1
+    assert_one_line_and_a_hint(told.err)
+    assert str(src) in told.err
+    assert sorted(path for path in ledger_folder.rglob("*")) == before
 
 
 def test_a_wrong_column_names_the_columns_seen(records: Path, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from harness.dataset.ingest import Intake, ReadRow, collect, declared_names, enter, read_rows
+from harness.dataset.ingest import Intake, ReadRow, collect, declared_names, enter, open_usable, read_rows
 from harness.dataset.pool import PoolIndex, PoolSplit, utc_now
 from harness.dataset.split import Member, assign, close_split
 from harness.errors import DataError, SplitError
@@ -116,12 +116,10 @@ def define(run: CycleRun) -> dict[str, Any]:
 
 def _take_in(run: CycleRun, index: PoolIndex, product: ProductRow | None) -> tuple[Vocabulary, Snapshot]:
     """Read the sources into the pool, close the test split where none is closed, find near copies of test records."""
-    from harness.dataset.sources import open_source
-
-    data = run.config.data
+    data, srcs = run.config.data, (*run.request.test_data, *run.request.data)
     rows_by_source = []
-    for src, as_test in [(src, True) for src in run.request.test_data] + [(src, False) for src in run.request.data]:
-        source = open_source(src, data.columns, default_question=data.question)
+    for place, source in enumerate(open_usable(srcs, data.columns, default_question=data.question)):
+        as_test = place < len(run.request.test_data)
         revision = f" at {source.revision}" if source.revision else ""
         run.say(f"define: reading {source.name} ({source.kind}{revision})")
         taken, drops = collect(source, run.pool, as_test=as_test, default_question=data.question)
@@ -164,8 +162,6 @@ def _extend_vocabulary(run: CycleRun, product: ProductRow | None, rows: Sequence
 def _stop_if_unread(run: CycleRun, rows: Sequence[ReadRow]) -> None:
     """List the rows whose truth cannot be read; too many of them stop the cycle before the pool is touched."""
     unread = [row for row in rows if row.truth is None]
-    if not rows:
-        raise DataError("the sources hold no usable record", hint="see why: harness audit --data SRC")
     listing = run.stage_folder("define") / "unread.json"
     write_json(listing, [{"where": r.row.where, "reason": r.problem, "answer": r.row.answer} for r in unread])
     if len(unread) > UNREAD_LIMIT * len(rows):
