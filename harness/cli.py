@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from harness.console import print_rows, print_table, print_trends, say
+from harness.console import print_card, print_rows, print_table, print_trends, say
 from harness.errors import CheckFailed, ConfigError, HarnessError, Interrupted
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ Cycle = Annotated[str, typer.Argument(help="Cycle id, as in c0001.")]
 Cycles = Annotated[list[str] | None, typer.Argument(help="Cycle ids; all where none is named.")]
 
 RUNS, REPORTS = Path("runs"), Path("reports")
+#: columns of gates that a narrow table leaves out first: the reason says them in words
+SPARE_OF_GATES = ("direction", "records_to_decide", "value", "bound", "n")
 
 
 def _version(asked: bool) -> None:
@@ -135,7 +137,7 @@ def cycle(
         request = CycleRequest(tuple(data or ()), tuple(test_data or ()), new_split, _sizes(grow))
         done = run_cycle(request, chosen, place)
     ledger = _ledger(runs)
-    print_rows(read.summary(ledger, done), as_json=False)
+    print_rows(read.summary(ledger, done), as_json=False, spare=("cycle",))
     print_trends(trends(ledger, done))
     say(f"report: {reports / 'index.html'}")
     if gate:
@@ -190,7 +192,13 @@ def runs(as_json: AsJson = False, runs: Runs = RUNS, config: Config = None) -> N
     """List the cycles of the ledger."""
     from harness.store import read
 
-    print_rows(read.overview(_ledger(runs)), as_json)
+    rows = read.overview(_ledger(runs))
+    if not as_json:  # a promotion is a status to people
+        rows = [{k: "promoted" if k == "status" and row["promoted"] else v for k, v in row.items() if k != "promoted"}
+                for row in rows]  # fmt: skip
+    one = ("product",) if len({row["product"] for row in rows}) == 1 else ()
+    spare = ("created_at", "split_id", "recipe", *one, "model", "test_records", "exact_accuracy", "location_accuracy")
+    print_rows(rows, as_json, spare=spare)
 
 
 @app.command()
@@ -202,9 +210,19 @@ def show(cycle: Cycle, as_json: AsJson = False, runs: Runs = RUNS, config: Confi
     if as_json:
         print(json.dumps(shown, ensure_ascii=False, default=str, indent=1))
         return
+    spare = {
+        "models": ("adapter", "base"),
+        "test figures at n0": ("method",),
+        "comparisons": ("detectable", "p_value", "fixed", "broken", "baseline_value", "candidate_value"),
+        "gates": SPARE_OF_GATES,
+        "stages": ("peak_memory_gib", "peak_rss_gib"),
+    }
     for title, rows in shown.items():
         print(f"\n{title}")
-        print_rows(rows, as_json=False)
+        if title == "cycle":
+            print_card(rows[0])
+        else:
+            print_rows(rows, as_json=False, spare=spare.get(title, ()))
 
 
 @app.command()
@@ -214,7 +232,8 @@ def compare(first: Cycle, second: Cycle, as_json: AsJson = False, runs: Runs = R
 
     from harness.stages.compare import compare_cycles
 
-    print_rows([asdict(c) for c in compare_cycles(_ledger(runs), first, second)], as_json)
+    rows = [asdict(c) for c in compare_cycles(_ledger(runs), first, second)]
+    print_rows(rows, as_json, spare=("method", "detectable", "p_value", "fixed", "broken"))
 
 
 @app.command()
@@ -231,7 +250,7 @@ def gate(
     own = json.loads(read.cycle(ledger, cycle).config)["targets"]
     rows = gate_cycle(ledger, cycle, _config(config, settings=settings, targets=own).targets)
     shown = [{k: v for k, v in asdict(row).items() if k not in ("cycle_id", "judged_at")} for row in rows]
-    print_rows(shown, as_json)
+    print_rows(shown, as_json, spare=SPARE_OF_GATES)
     _exit_by_gate(ledger, cycle)
 
 
