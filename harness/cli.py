@@ -192,13 +192,16 @@ def runs(as_json: AsJson = False, runs: Runs = RUNS, config: Config = None) -> N
     """List the cycles of the ledger."""
     from harness.store import read
 
-    rows = read.overview(_ledger(runs))
+    ledger = _ledger(runs)
+    rows = read.overview(ledger)
     if not as_json:  # a promotion is a status to people
-        rows = [{k: "promoted" if k == "status" and row["promoted"] else v for k, v in row.items() if k != "promoted"}
-                for row in rows]  # fmt: skip
+        rows = [{**row, "status": "promoted" if row["promoted"] else row["status"]} for row in rows]
+        rows = [{k: v for k, v in row.items() if k not in ("promoted", "note")} for row in rows]
     one = ("product",) if len({row["product"] for row in rows}) == 1 else ()
     spare = ("created_at", "split_id", "recipe", *one, "model", "test_records", "exact_accuracy", "location_accuracy")
     print_rows(rows, as_json, spare=spare)
+    for release in read.releases(ledger):
+        say(release.sentence)
 
 
 @app.command()
@@ -218,6 +221,8 @@ def show(cycle: Cycle, as_json: AsJson = False, runs: Runs = RUNS, config: Confi
         "stages": ("peak_memory_gib", "peak_rss_gib"),
     }
     for title, rows in shown.items():
+        if not rows and title == "promotions":
+            continue
         print(f"\n{title}")
         if title == "cycle":
             print_card(rows[0])
@@ -258,7 +263,7 @@ def gate(
 def promote(
     cycle: Cycle,
     note: Annotated[str, typer.Option("--note", help="Why, for the record.")] = "",
-    force: Annotated[bool, typer.Option("--force", help="Although its gate did not pass.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Although its gate did not pass; needs --note.")] = False,
     runs: Runs = RUNS,
     config: Config = None,
 ) -> None:
@@ -266,7 +271,8 @@ def promote(
     from harness.stages.control import promote_cycle
 
     row = promote_cycle(_ledger(runs), cycle, note=note, force=force)
-    say(f"{row.product}: {row.cycle_id} (model {row.model_id}) is the incumbent now; its gate: {row.gate_status}")
+    say(f"{row.product}: {row.cycle_id} (model {row.model_id}) is the incumbent now")
+    say(row.sentence)
 
 
 @app.command()

@@ -170,6 +170,31 @@ def test_a_picture_that_is_no_picture(records: Path, ledger_folder: Path, tmp_pa
     assert "row 3" in found["pictures"]["examples"][0]
 
 
+@pytest.mark.parametrize("note", [[], ["--note", ""], ["--note", "  "]], ids=str)
+def test_a_forced_promotion_says_why(note: list[str], ledger_folder: Path) -> None:
+    told = run("promote", "c0001", "--force", *note, "--runs", ledger_folder)
+    assert told.code == 1
+    assert_one_line_and_a_hint(told.err)
+    assert "--note" in told.err
+    assert json.loads(run("sql", "SELECT * FROM releases", "--format", "json", "--runs", ledger_folder).out) == []
+
+
+def test_the_note_of_a_promotion_is_seen(ledger_folder: Path, tmp_path: Path) -> None:
+    why = "line 3 <stands> still; quality agreed"
+    told = run("promote", "c0001", "--force", "--note", why, "--runs", ledger_folder)
+    assert told.code == 0, told.err
+    listed = run("runs", "--runs", ledger_folder)
+    assert "promoted" in listed.out
+    for said in (told.err, listed.err):
+        assert f"by force: its gate was fail; {why}" in said
+    assert json.loads(run("runs", "--json", "--runs", ledger_folder).out)[0]["note"] == why
+    assert why in run("show", "c0001", "--runs", ledger_folder).out
+    assert "promotions" not in run("show", "c0002", "--runs", ledger_folder).out
+    assert run("report", "--runs", ledger_folder, "--reports", tmp_path).code == 0
+    for page in ("index.html", "c0001/index.html"):
+        assert "its gate was fail; line 3 &lt;stands&gt; still; quality agreed" in (tmp_path / page).read_text("utf-8")
+
+
 def test_audit_is_quiet_on_sound_data(records: Path) -> None:
     told = run("audit", "--data", records, "--json")
     assert told.code == 0, told.err

@@ -228,7 +228,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "model_id": ("VARCHAR NOT NULL", "its fine-tuned model"),
         "released_at": ("TIMESTAMP NOT NULL", "UTC"),
         "gate_status": ("VARCHAR NOT NULL", "of the gate at that time"),
-        "note": ("VARCHAR NOT NULL", "why, in the promoter's words"),
+        "note": ("VARCHAR NOT NULL", "why, in the promoter's words; never empty where the gate did not pass"),
     },
     "probabilities": {
         "model_id": ("VARCHAR NOT NULL", "who was asked"),
