@@ -17,7 +17,9 @@ from tests.imagefolder import read_metadata, write_imagefolder, write_metadata
 
 def assert_one_line_and_a_hint(err: str) -> None:
     lines = [
-        line for line in err.splitlines() if not line.startswith(("define:", "audit:", "model", "c0001", "measure"))
+        line
+        for line in err.splitlines()
+        if not line.startswith(("define:", "audit:", "predict:", "model", "c0001", "measure"))
     ]
     assert len(lines) == 2, err
     assert lines[0].startswith("error: ")
