@@ -169,7 +169,8 @@ def test_a_picture_that_is_no_picture(records: Path, ledger_folder: Path, tmp_pa
     assert audit.code == 3
     found = {finding["section"]: finding for finding in json.loads(audit.out)}
     assert found["pictures"]["severity"] == "error"
-    assert "row 3" in found["pictures"]["examples"][0]
+    name = read_metadata(records)[3]["file_name"]
+    assert found["pictures"]["examples"][0].endswith(f"row 3 ({name})"), "the row and the picture's file"
 
 
 @pytest.mark.parametrize("note", [[], ["--note", ""], ["--note", "  "]], ids=str)
@@ -211,7 +212,8 @@ def test_contradicting_labels_are_an_error(records: Path) -> None:
     write_metadata(records, [*lines, other])
     told = run("audit", "--data", records, "--json")
     assert told.code == 3
-    assert any(f["section"] == "labels" and f["severity"] == "error" for f in json.loads(told.out))
+    found = next(f for f in json.loads(told.out) if f["section"] == "labels" and f["severity"] == "error")
+    assert found["examples"][0].count(f"({one['file_name']})") == 2, "each row is named with its picture's file"
 
 
 @pytest.mark.parametrize(
