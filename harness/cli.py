@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from harness.console import print_rows, print_table, print_trends, say
+from harness.console import print_card, print_rows, print_table, print_trends, say
 from harness.errors import CheckFailed, ConfigError, HarnessError, Interrupted
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ Cycle = Annotated[str, typer.Argument(help="Cycle id, as in c0001.")]
 Cycles = Annotated[list[str] | None, typer.Argument(help="Cycle ids; all where none is named.")]
 
 RUNS, REPORTS = Path("runs"), Path("reports")
+#: columns of gates that a narrow table leaves out first: the reason says them in words
+SPARE_OF_GATES = ("direction", "records_to_decide", "value", "bound", "n")
 
 
 def _version(asked: bool) -> None:
@@ -135,7 +137,7 @@ def cycle(
         request = CycleRequest(tuple(data or ()), tuple(test_data or ()), new_split, _sizes(grow))
         done = run_cycle(request, chosen, place)
     ledger = _ledger(runs)
-    print_rows(read.summary(ledger, done), as_json=False)
+    print_rows(read.summary(ledger, done), as_json=False, spare=("cycle",))
     print_trends(trends(ledger, done))
     say(f"report: {reports / 'index.html'}")
     if gate:
@@ -190,7 +192,16 @@ def runs(as_json: AsJson = False, runs: Runs = RUNS, config: Config = None) -> N
     """List the cycles of the ledger."""
     from harness.store import read
 
-    print_rows(read.overview(_ledger(runs)), as_json)
+    ledger = _ledger(runs)
+    rows = read.overview(ledger)
+    if not as_json:  # a promotion is a status to people
+        rows = [{**row, "status": "promoted" if row["promoted"] else row["status"]} for row in rows]
+        rows = [{k: v for k, v in row.items() if k not in ("promoted", "note")} for row in rows]
+    one = ("product",) if len({row["product"] for row in rows}) == 1 else ()
+    spare = ("created_at", "split_id", "recipe", *one, "model", "test_records", "exact_accuracy", "location_accuracy")
+    print_rows(rows, as_json, spare=spare)
+    for release in read.releases(ledger):
+        say(release.sentence)
 
 
 @app.command()
@@ -202,9 +213,21 @@ def show(cycle: Cycle, as_json: AsJson = False, runs: Runs = RUNS, config: Confi
     if as_json:
         print(json.dumps(shown, ensure_ascii=False, default=str, indent=1))
         return
+    spare = {
+        "models": ("adapter", "base"),
+        "test figures at n0": ("method",),
+        "comparisons": ("detectable", "p_value", "fixed", "broken", "baseline_value", "candidate_value"),
+        "gates": SPARE_OF_GATES,
+        "stages": ("peak_memory_gib", "peak_rss_gib"),
+    }
     for title, rows in shown.items():
+        if not rows and title == "promotions":
+            continue
         print(f"\n{title}")
-        print_rows(rows, as_json=False)
+        if title == "cycle":
+            print_card(rows[0])
+        else:
+            print_rows(rows, as_json=False, spare=spare.get(title, ()))
 
 
 @app.command()
@@ -214,7 +237,8 @@ def compare(first: Cycle, second: Cycle, as_json: AsJson = False, runs: Runs = R
 
     from harness.stages.compare import compare_cycles
 
-    print_rows([asdict(c) for c in compare_cycles(_ledger(runs), first, second)], as_json)
+    rows = [asdict(c) for c in compare_cycles(_ledger(runs), first, second)]
+    print_rows(rows, as_json, spare=("method", "detectable", "p_value", "fixed", "broken"))
 
 
 @app.command()
@@ -231,7 +255,7 @@ def gate(
     own = json.loads(read.cycle(ledger, cycle).config)["targets"]
     rows = gate_cycle(ledger, cycle, _config(config, settings=settings, targets=own).targets)
     shown = [{k: v for k, v in asdict(row).items() if k not in ("cycle_id", "judged_at")} for row in rows]
-    print_rows(shown, as_json)
+    print_rows(shown, as_json, spare=SPARE_OF_GATES)
     _exit_by_gate(ledger, cycle)
 
 
@@ -239,7 +263,7 @@ def gate(
 def promote(
     cycle: Cycle,
     note: Annotated[str, typer.Option("--note", help="Why, for the record.")] = "",
-    force: Annotated[bool, typer.Option("--force", help="Although its gate did not pass.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Although its gate did not pass; needs --note.")] = False,
     runs: Runs = RUNS,
     config: Config = None,
 ) -> None:
@@ -247,7 +271,8 @@ def promote(
     from harness.stages.control import promote_cycle
 
     row = promote_cycle(_ledger(runs), cycle, note=note, force=force)
-    say(f"{row.product}: {row.cycle_id} (model {row.model_id}) is the incumbent now; its gate: {row.gate_status}")
+    say(f"{row.product}: {row.cycle_id} (model {row.model_id}) is the incumbent now")
+    say(row.sentence)
 
 
 @app.command()

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config import CycleConfig
+from harness.dataset.ingest import open_usable
 from harness.dataset.pool import Pool, utc_now
-from harness.errors import ConfigError, Interrupted, LedgerError
+from harness.errors import ConfigError, HarnessError, Interrupted, LedgerError
 from harness.stages import STAGES
 from harness.stages.run import (
     Bench,
@@ -47,13 +48,13 @@ class Place:
 
 
 def run_cycle(request: CycleRequest, config: CycleConfig, place: Place) -> list[str]:
-    """Run a new cycle, or a series of them where the request grows.
+    """Run a new cycle, or a series of them where the request grows; its id is taken once the sources can be read.
 
     Returns:
         The ids of the finished cycles, in order.
 
     Raises:
-        HarnessError: as the stages do; what is finished stays and can be resumed.
+        HarnessError: as the stages do; the cycle is marked failed, what is finished stays and can be resumed.
         Interrupted: on SIGINT.
     """
     if not request.data:
@@ -62,6 +63,7 @@ def run_cycle(request: CycleRequest, config: CycleConfig, place: Place) -> list[
         raise ConfigError(
             f"--grow must rise, got {','.join(map(str, request.grow))}", hint="for example --grow 50,100,200"
         )
+    open_usable((*request.test_data, *request.data), config.data.columns, default_question=config.data.question)
     cycle_id = _claim(place.runs)
     grow_id = cycle_id if request.grow else None
     write_cycle_file(place.runs / cycle_id, replace(request, grow_id=grow_id), config)
@@ -130,6 +132,25 @@ def _run_series(cycle_id: str, place: Place) -> list[str]:
 
 
 def _run_stages(run: CycleRun) -> None:
+    """The unfinished stages; an error leaves the cycle failed in the ledger, a kill leaves it running."""
+    _change_status(run, "failed", "running")
+    try:
+        _run_unfinished(run)
+    except LedgerError:
+        raise  # the ledger is what fails
+    except HarnessError:
+        _change_status(run, "running", "failed")
+        raise
+
+
+def _change_status(run: CycleRun, old: str, new: str) -> None:
+    for row in read.cycles(run.ledger):
+        if row.cycle_id == run.cycle_id and row.status == old:
+            with run.ledger.writing() as connection:
+                write.replace(connection, "cycles", [replace(row, status=new)], cycle_id=run.cycle_id)
+
+
+def _run_unfinished(run: CycleRun) -> None:
     for stage in STAGES:
         if run.manifest(stage) is not None:
             continue

@@ -17,7 +17,9 @@ from tests.imagefolder import read_metadata, write_imagefolder, write_metadata
 
 def assert_one_line_and_a_hint(err: str) -> None:
     lines = [
-        line for line in err.splitlines() if not line.startswith(("define:", "audit:", "model", "c0001", "measure"))
+        line
+        for line in err.splitlines()
+        if not line.startswith(("define:", "audit:", "predict:", "model", "c0001", "measure"))
     ]
     assert len(lines) == 2, err
     assert lines[0].startswith("error: ")
@@ -89,8 +91,30 @@ def test_unknown_data(command: str, source: str, tmp_path: Path) -> None:
     told = run(command, "--data", source, "--runs", tmp_path / "runs", *more)
     assert told.code == 1
     assert_one_line_and_a_hint(told.err)
-    assert not (tmp_path / "runs" / "harness.duckdb").exists()
-    assert not (tmp_path / "harness.toml").exists()
+    assert list(tmp_path.iterdir()) == [], "a SRC that cannot be read leaves no trace"
+
+
+@pytest.mark.parametrize("emptied", ["absent", "no rows", "no answers", "no pictures"])
+def test_a_source_without_a_usable_record_takes_no_cycle_id(
+    emptied: str, records: Path, ledger_folder: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad"
+    if emptied == "no rows":
+        bad.with_suffix(".csv").write_text("image,question,answer\n")
+    elif emptied != "absent":
+        write_imagefolder(bad, generate(3, 6))
+        lines = read_metadata(bad)
+        for line in lines if emptied == "no pictures" else []:
+            (bad / line["file_name"]).write_bytes(b"no picture")
+        write_metadata(bad, [{**line, "answer": ""} for line in lines] if emptied == "no answers" else lines)
+    src = bad.with_suffix(".csv") if emptied == "no rows" else bad
+    before = sorted(path for path in ledger_folder.rglob("*"))
+    told = run("cycle", "--data", records, "--data", src, "--model", "tiny", "--runs", ledger_folder,
+               "--reports", tmp_path / "reports")  # fmt: skip
+    assert told.code == 1
+    assert_one_line_and_a_hint(told.err)
+    assert str(src) in told.err
+    assert sorted(path for path in ledger_folder.rglob("*")) == before
 
 
 def test_a_wrong_column_names_the_columns_seen(records: Path, tmp_path: Path) -> None:
@@ -145,7 +169,33 @@ def test_a_picture_that_is_no_picture(records: Path, ledger_folder: Path, tmp_pa
     assert audit.code == 3
     found = {finding["section"]: finding for finding in json.loads(audit.out)}
     assert found["pictures"]["severity"] == "error"
-    assert "row 3" in found["pictures"]["examples"][0]
+    name = read_metadata(records)[3]["file_name"]
+    assert found["pictures"]["examples"][0].endswith(f"row 3 ({name})"), "the row and the picture's file"
+
+
+@pytest.mark.parametrize("note", [[], ["--note", ""], ["--note", "  "]], ids=str)
+def test_a_forced_promotion_says_why(note: list[str], ledger_folder: Path) -> None:
+    told = run("promote", "c0001", "--force", *note, "--runs", ledger_folder)
+    assert told.code == 1
+    assert_one_line_and_a_hint(told.err)
+    assert "--note" in told.err
+    assert json.loads(run("sql", "SELECT * FROM releases", "--format", "json", "--runs", ledger_folder).out) == []
+
+
+def test_the_note_of_a_promotion_is_seen(ledger_folder: Path, tmp_path: Path) -> None:
+    why = "line 3 <stands> still; quality agreed"
+    told = run("promote", "c0001", "--force", "--note", why, "--runs", ledger_folder)
+    assert told.code == 0, told.err
+    listed = run("runs", "--runs", ledger_folder)
+    assert "promoted" in listed.out
+    for said in (told.err, listed.err):
+        assert f"by force: its gate was fail; {why}" in said
+    assert json.loads(run("runs", "--json", "--runs", ledger_folder).out)[0]["note"] == why
+    assert why in run("show", "c0001", "--runs", ledger_folder).out
+    assert "promotions" not in run("show", "c0002", "--runs", ledger_folder).out
+    assert run("report", "--runs", ledger_folder, "--reports", tmp_path).code == 0
+    for page in ("index.html", "c0001/index.html"):
+        assert "its gate was fail; line 3 &lt;stands&gt; still; quality agreed" in (tmp_path / page).read_text("utf-8")
 
 
 def test_audit_is_quiet_on_sound_data(records: Path) -> None:
@@ -162,7 +212,8 @@ def test_contradicting_labels_are_an_error(records: Path) -> None:
     write_metadata(records, [*lines, other])
     told = run("audit", "--data", records, "--json")
     assert told.code == 3
-    assert any(f["section"] == "labels" and f["severity"] == "error" for f in json.loads(told.out))
+    found = next(f for f in json.loads(told.out) if f["section"] == "labels" and f["severity"] == "error")
+    assert found["examples"][0].count(f"({one['file_name']})") == 2, "each row is named with its picture's file"
 
 
 @pytest.mark.parametrize(

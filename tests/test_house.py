@@ -72,7 +72,7 @@ def test_light_rooms_load_nothing_heavy(room: str) -> None:
     "arguments",
     [
         ["--help"], ["init", "--out", "{tmp}/harness.toml"], ["runs"], ["show", "c0001"], ["compare", "c0001", "c0002"],
-        ["gate", "c0001"], ["promote", "c0001", "--force"], ["sql", "SELECT 1"], ["schema"],
+        ["gate", "c0001"], ["promote", "c0001", "--force", "--note", "a test"], ["sql", "SELECT 1"], ["schema"],
         ["report", "--reports", "{tmp}/reports"], ["parse", "5U is missing. NG"], ["rescore"],
         ["threshold", "c0001"], ["curve"],
     ],

@@ -108,7 +108,7 @@ def _how_to_map(missing: list[str], found: list[str]) -> str:
 def to_record(
     row: Mapping[str, Any], where: str, columns: ColumnMap, seen: SourceColumns, *, split: str, folder: Path | None
 ) -> SourceRecord:
-    """One row as a SourceRecord; what is absent is None."""
+    """One row as a SourceRecord; what is absent is None. `where` gets the picture's file added, where it has one."""
 
     def value(ours: str) -> Any:
         theirs = getattr(columns, ours)
@@ -116,9 +116,11 @@ def to_record(
         names = getattr(seen.features.get(theirs), "names", None)  # a ClassLabel's
         return names[found] if names is not None and isinstance(found, int) and found >= 0 else found
 
+    picture = value("image")
+    file = _file_name(picture, folder)
     return SourceRecord(
-        where=where,
-        image=_picture(value("image"), folder),
+        where=f"{where} ({file})" if file else where,
+        image=_picture(picture, folder),
         question=_text(value("question")),
         answer=_text(value("answer")),
         verdict=_text(value("verdict")),
@@ -140,6 +142,16 @@ def _picture(value: Any, folder: Path | None) -> bytes | None:
     if isinstance(value, bytes):
         return value
     return _file(Path(value), folder) if isinstance(value, str) and value and folder is not None else None
+
+
+def _file_name(value: Any, folder: Path | None) -> str:
+    """The picture's file as people know it: below the source's folder, else its name; "" for mere bytes."""
+    path = value.get("path") if isinstance(value, Mapping) else value
+    if not isinstance(path, str) or not path:
+        return ""
+    if folder is not None and Path(path).is_absolute() and Path(path).is_relative_to(folder.resolve()):
+        return Path(path).relative_to(folder.resolve()).as_posix()
+    return path if folder is not None and isinstance(value, str) else Path(path).name
 
 
 def _file(path: Path, folder: Path | None) -> bytes | None:

@@ -1,6 +1,6 @@
 """From sources to the pool: pictures kept, truths read, every record counted as added, known, corrected or dropped.
 
-    Source --collect--> Row --read_rows--> ReadRow --enter--> pool index
+    SRC --open_usable--> Source --collect--> Row --read_rows--> ReadRow --enter--> pool index
 
 Enters: sources (sources.py). Leaves: new lines in the pool's index. The pictures' bytes go to the pool at once (they
 are content-addressed, so a run that stops halfway leaves files, never half a record); memory holds a few hundred bytes
@@ -10,13 +10,14 @@ a record. Nothing enters the index before every row has been read.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from harness.dataset.fingerprint import fingerprint_many, sample_id
+from harness.dataset.fingerprint import fingerprint_many, fingerprint_picture, sample_id
 from harness.dataset.pool import Pool, PoolIndex, PoolRecord, PoolTruth, utc_now
-from harness.dataset.sources import Source
+from harness.dataset.sources import Source, open_source
 from harness.dataset.split import SPLIT_ROLES, TEST_SHARE, PoolRole, hashed_role
+from harness.errors import DataError
 from harness.parse import PARSER_VERSION, UnreadTruth, canonical_defect, parse_answer, read_truth
 from harness.records import Grid, ParsedAnswer, SourceRecord, Truth, Vocabulary
 
@@ -82,6 +83,29 @@ class Intake:
     known: list[str] = field(default_factory=list)
     corrected: list[str] = field(default_factory=list)
     dropped: list[Drop] = field(default_factory=list)
+
+
+def open_usable(
+    srcs: Iterable[str], columns: Mapping[str, str], *, default_question: str | None = None
+) -> list[Source]:
+    """Open SRCs and look into each up to the first record that can be used; nothing is written.
+
+    Raises:
+        DataError: a SRC that cannot be opened, or that holds no usable record.
+    """
+    sources = []
+    for src in srcs:
+        source = open_source(src, columns, default_question=default_question)
+        if not any(_usable(record, default_question) for record in source.records()):
+            raise DataError(f"{src} holds no usable record", hint=f"see why: harness audit --data {src}")
+        sources.append(source)
+    return sources
+
+
+def _usable(record: SourceRecord, default_question: str | None) -> bool:
+    if _missing(record, default_question) or record.image is None:
+        return False
+    return fingerprint_picture(record.image).problem is None
 
 
 def collect(

@@ -103,6 +103,7 @@ def cycle_page(ledger: Ledger, cycle_id: str, *, made_at: datetime, version: str
         comparisons=tuple(_comparison(row) for row in pages.comparisons(ledger, cycle_id)),
         training=_training(cycle, improve),
         gates=tuple(_gate(row) for row in gates),
+        promotions=tuple(row.sentence for row in read.releases(ledger, cycle_id=cycle_id)),
         lots=lots,
         stages=tuple(
             Field(
@@ -145,6 +146,7 @@ def index_page(ledger: Ledger, *, made_at: datetime, version: str) -> IndexPage:
                 name=name,
                 key=f"product{number}",
                 cycles=tuple(_cycle_lines(own, incumbent)),
+                promotions=tuple(row.sentence for row in read.releases(ledger, product_name=name)),
                 incumbent=incumbent or "none yet: no cycle was promoted or passed its gates",
                 plots=_index_plots(own),
             )

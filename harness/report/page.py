@@ -151,6 +151,7 @@ class CyclePage:
     comparisons: tuple[ComparisonLine, ...]
     training: tuple[Field, ...]
     gates: tuple[GateLine, ...]
+    promotions: tuple[str, ...]
     lots: LotsPart | None
     stages: tuple[Field, ...]
     sharing: tuple[Field, ...]
@@ -189,12 +190,13 @@ class CycleLine:
 
 @dataclass(frozen=True, slots=True)
 class ProductPart:
-    """A product in the index: its cycles and two figures."""
+    """A product in the index: its cycles, promotions and two figures."""
 
     name: str
     key: str
     cycles: tuple[CycleLine, ...]
     incumbent: str
+    promotions: tuple[str, ...]
     plots: Mapping[str, Figure]
 
 

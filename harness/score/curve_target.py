@@ -94,4 +94,4 @@ def _round(n: float) -> int:
 
 
 def _share(share: float) -> str:
-    return "under 1 %" if 0 < share < 0.01 else f"{100 * share:.0f} %"
+    return "under 1%" if 0 < share < 0.01 else f"{share:.0%}"

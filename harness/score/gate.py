@@ -135,7 +135,7 @@ def with_groups(result: GateResult, mistaken: Sequence[bool], groups: Sequence[s
     bad = {group for group, wrong in zip(groups, mistaken, strict=True) if wrong}
     most = upper_bound(len(bad), len(every))
     at_most = result.target.direction == "at_most"
-    shows = f"at most {_percent(most)}" if at_most else f"at least {_percent(1 - most)}"
+    shows = f"at most {most:.2%}" if at_most else f"at least {1 - most:.2%}"
     said = f"the {len(groups)} records come in {len(every)} groups: by group, {len(bad)} with a mistake shows {shows}"
     return replace(result, reason=f"{result.reason}; {said}")
 
@@ -207,7 +207,7 @@ def judge_regression(
     reason = f"{words}: {fixed} verdicts fixed, {broken} broken of {len(pairs)}, one-sided p = {p:.2g}"
     shows = detectable_difference(len(pairs), (fixed + broken) / len(pairs), alpha=2 * REGRESSION_LEVEL)
     if not worse and shows is not None:
-        reason += f"; such a sample shows a loss of {_percent(shows, 1)} with 80 % power"
+        reason += f"; such a sample shows a loss of {shows:.1%} with 80% power"
     if groups is not None:
         net: Counter[str] = Counter()
         for (b, c), group in zip(pairs, groups, strict=True):
@@ -261,21 +261,17 @@ def _decibel(ratio: float) -> str:
     return f"{number} dB"
 
 
-def _percent(share: float, digits: int = 2) -> str:
-    return f"{100 * share:.{digits}f} %"
-
-
 def _in_words(
     successes: int, n: int, target: Target, status: Status, bound: float, more: int | None, words: _Words
 ) -> str:
     """The judgement as sentences: what was seen, what it shows (`bound`, that decided), and what would decide."""
     events, _, limit = _as_mistakes(successes, n, target)
-    aim = f"{100 * target.limit:g} %"
+    aim = f"{100 * target.limit:g}%"
     side, other = ("at most", "at least") if target.direction == "at_most" else ("at least", "at most")
     seen = f"{events} {words.one.partition(' ')[2] if events == 1 else words.many} of {n}"
     shows = _percent_beside(bound, target.limit)
     if status == "fail" and target.metric == "parsed_rate":
-        return f"{seen}: {_percent(successes / n)} were read; the target is {side} {aim} of those seen"
+        return f"{seen}: {successes / n:.2%} were read; the target is {side} {aim} of those seen"
     if status != "inconclusive":
         return f"{seen} shows {other if status == 'fail' else side} {shows}; the target is {side} {aim}"
     if not 0 < limit < 1:
@@ -293,4 +289,4 @@ def _in_words(
 def _percent_beside(bound: float, limit: float) -> str:
     """A bound with as many digits as set it apart from the limit."""
     digits = next((d for d in range(2, 7) if round(100 * bound, d) != round(100 * limit, d)), 2)
-    return _percent(bound, digits)
+    return f"{bound:.{digits}%}"

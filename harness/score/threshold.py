@@ -212,7 +212,7 @@ def escapes_in_words(escapes: int, n: int, limit: float) -> str:
     if bound <= limit:
         return f"{words}, which shows it"
     if limit == 0:
-        return f"{words}; no number of records shows 0 %"
+        return f"{words}; no number of records shows 0%"
     more = more_records_needed(escapes, n, limit)
     plural = "" if more == 1 else "s"
     return f"{words}; {more} more defective record{plural} without an escape would show {limit:.2%}"

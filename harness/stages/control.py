@@ -12,7 +12,7 @@ from typing import Any
 
 from harness.config import AT_MOST, DECIBELS
 from harness.dataset.pool import utc_now
-from harness.errors import LedgerError
+from harness.errors import ConfigError, LedgerError
 from harness.score import GateResult, Target, judge, judge_regression, judge_target
 from harness.score.aggregate import PROPORTIONS, count, members
 from harness.score.gate import judge_ratio, with_groups
@@ -108,9 +108,12 @@ def promote_cycle(ledger: Ledger, cycle_id: str, *, note: str, force: bool) -> R
     """Make a cycle's fine-tuned model its product's incumbent.
 
     Raises:
+        ConfigError: `force` without a note that says why.
         UnknownCycle: no such cycle.
         LedgerError: it has no fine-tuned model, or its gate did not pass and `force` is not given.
     """
+    if force and not note.strip():
+        raise ConfigError("--force needs a note that says why", hint=f"harness promote {cycle_id} --force --note WHY")
     cycle = read.cycle(ledger, cycle_id)
     role = read.roles(ledger, cycle_id).get("finetuned")
     gates = read.gates(ledger, cycle_id)
@@ -124,7 +127,7 @@ def promote_cycle(ledger: Ledger, cycle_id: str, *, note: str, force: bool) -> R
             f"the gate of {cycle_id} is {status}: {gates[-1].reason}",
             hint=f"add records and run another cycle, or: harness promote {cycle_id} --force --note WHY",
         )
-    row = ReleaseRow(cycle.product, cycle_id, role.model_id, utc_now(), status, note)
+    row = ReleaseRow(cycle.product, cycle_id, role.model_id, utc_now(), status, note.strip())
     with ledger.writing() as connection:
         write.insert(connection, [row])
     return row

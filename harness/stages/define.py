@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from harness.dataset.ingest import Intake, ReadRow, collect, declared_names, enter, read_rows
+from harness.dataset.ingest import Intake, ReadRow, collect, declared_names, enter, open_usable, read_rows
 from harness.dataset.pool import PoolIndex, PoolSplit, utc_now
 from harness.dataset.split import Member, assign, close_split
 from harness.errors import DataError, SplitError
@@ -56,12 +56,14 @@ def define(run: CycleRun) -> dict[str, Any]:
         DataError: a source cannot be read, or too many references cannot.
         SplitError: nothing to test on or to train on.
     """
+    closes = False
     with run.pool.locked():
         index = run.pool.read()
         product = read.product(run.ledger, run.config.product)
         grid = run.config.as_grid()
         if run.request.position == 0:
-            vocabulary, snapshot = _take_in(run, index, product)
+            closes = _closes_split(run, index)
+            vocabulary, snapshot = _take_in(run, index, product, closes=closes)
         else:
             assert product is not None, "the first size wrote the product"
             assert run.request.grow_id is not None, "a series has an id"
@@ -79,7 +81,7 @@ def define(run: CycleRun) -> dict[str, Any]:
         named=None if run.config.data.pool else set(snapshot.named),
     )
     notes = list(snapshot.notes) + _check_members(members)
-    if product is None or run.request.new_split:
+    if product is None or closes:
         product = _freeze_product(run, index, members, vocabulary, grid, split.split_id)
     else:
         product = replace(product, vocabulary=_vocabulary_json(vocabulary), split_id=split.split_id)
@@ -114,14 +116,33 @@ def define(run: CycleRun) -> dict[str, Any]:
     return manifest
 
 
-def _take_in(run: CycleRun, index: PoolIndex, product: ProductRow | None) -> tuple[Vocabulary, Snapshot]:
-    """Read the sources into the pool, close the test split where none is closed, find near copies of test records."""
-    from harness.dataset.sources import open_source
+def _closes_split(run: CycleRun, index: PoolIndex) -> bool:
+    """Whether this cycle closes the test split: none is closed, it was asked to, or nobody was judged on the one there.
 
-    data = run.config.data
+    Nobody was judged where every cycle on it failed before its model gave an answer, as with a misspelt model. The last
+    clause is a Define that was killed after closing it.
+    """
+    if run.request.new_split or not index.splits:
+        return True
+    split = index.splits[-1]
+    there = [row for row in read.cycles(run.ledger) if row.split_id == split.split_id]
+    failed = bool(there) and all(row.status == "failed" and not _answered(run, row.cycle_id) for row in there)
+    return failed or split.cycle == run.cycle_id
+
+
+def _answered(run: CycleRun, cycle_id: str) -> bool:
+    journals = (run.runs / cycle_id).glob("*/answers-*.jsonl")
+    return bool(read.roles(run.ledger, cycle_id)) or any(journals)
+
+
+def _take_in(
+    run: CycleRun, index: PoolIndex, product: ProductRow | None, *, closes: bool
+) -> tuple[Vocabulary, Snapshot]:
+    """Read the sources into the pool, close the test split where asked, find near copies of test records."""
+    data, srcs = run.config.data, (*run.request.test_data, *run.request.data)
     rows_by_source = []
-    for src, as_test in [(src, True) for src in run.request.test_data] + [(src, False) for src in run.request.data]:
-        source = open_source(src, data.columns, default_question=data.question)
+    for place, source in enumerate(open_usable(srcs, data.columns, default_question=data.question)):
+        as_test = place < len(run.request.test_data)
         revision = f" at {source.revision}" if source.revision else ""
         run.say(f"define: reading {source.name} ({source.kind}{revision})")
         taken, drops = collect(source, run.pool, as_test=as_test, default_question=data.question)
@@ -136,7 +157,7 @@ def _take_in(run: CycleRun, index: PoolIndex, product: ProductRow | None) -> tup
     for intake, rows in read_by_source:
         enter(run.pool, index, intake, rows, cycle_id=run.cycle_id, own_test=own_test)
     named = sorted({row.sample_id for row in everything if row.sample_id in index.records})
-    notes = _close_if_open(run, index)
+    notes = _close(run, index) if closes else _stays_closed(run, index)
     late = sum(row.own_role == "test" and index.records[row.sample_id].role != "test" for row in everything
                if row.sample_id in index.records)  # fmt: skip
     if late:
@@ -164,8 +185,6 @@ def _extend_vocabulary(run: CycleRun, product: ProductRow | None, rows: Sequence
 def _stop_if_unread(run: CycleRun, rows: Sequence[ReadRow]) -> None:
     """List the rows whose truth cannot be read; too many of them stop the cycle before the pool is touched."""
     unread = [row for row in rows if row.truth is None]
-    if not rows:
-        raise DataError("the sources hold no usable record", hint="see why: harness audit --data SRC")
     listing = run.stage_folder("define") / "unread.json"
     write_json(listing, [{"where": r.row.where, "reason": r.problem, "answer": r.row.answer} for r in unread])
     if len(unread) > UNREAD_LIMIT * len(rows):
@@ -176,16 +195,24 @@ def _stop_if_unread(run: CycleRun, rows: Sequence[ReadRow]) -> None:
         )
 
 
-def _close_if_open(run: CycleRun, index: PoolIndex) -> list[str]:
-    """Close the test split on the first cycle or when asked to; say what happens to later test data."""
-    split = index.closed_split()
-    if split is None or run.request.new_split:
-        closed = close_split(index.candidates(), run.config.data.test_cap)
-        if split is None or closed.split_id != split.split_id:
-            fact = PoolSplit(closed.split_id, closed.sample_ids, run.cycle_id, utc_now().isoformat(timespec="seconds"))
-            run.pool.append([fact])
-            index.splits.append(fact)
+def _close(run: CycleRun, index: PoolIndex) -> list[str]:
+    """Close the test split over the records of today; say where it replaces one on which nobody was judged."""
+    before = index.closed_split()
+    closed = close_split(index.candidates(), run.config.data.test_cap)
+    if before is not None and closed.split_id == before.split_id:
         return []
+    fact = PoolSplit(closed.split_id, closed.sample_ids, run.cycle_id, utc_now().isoformat(timespec="seconds"))
+    run.pool.append([fact])
+    index.splits.append(fact)
+    if before is None or run.request.new_split:
+        return []
+    return [f"no answer was given on the test split {before.split_id}, whose cycles failed: it was closed anew"]
+
+
+def _stays_closed(run: CycleRun, index: PoolIndex) -> list[str]:
+    """What the closed test split means for this cycle's test records and cap."""
+    split = index.closed_split()
+    assert split is not None, "else this cycle closes it"
     notes = []
     closed_at, cap = len(split.sample_ids), run.config.data.test_cap
     if cap < closed_at:

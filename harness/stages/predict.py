@@ -46,20 +46,32 @@ class Prediction:
 def predict(
     ledger: Ledger, cycle_id: str, pictures: Sequence[Path], *, say: Callable[[str], None]
 ) -> Iterator[Prediction]:
-    """Answer pictures with a cycle's fine-tuned model.
+    """Answer pictures with a cycle's fine-tuned model; each that cannot be read is named before the first answer.
 
     Raises:
-        DataError: a file is absent or no picture; nothing is answered then.
+        DataError: after the last answer, where a file was absent or no picture.
         UnknownCycle: no such cycle.
         LedgerError: the cycle has no fine-tuned model yet.
         ModelError: the base model or the adapter cannot be loaded, or is not the one that the cycle left.
     """
     inspector = inspector_of(ledger, cycle_id)
-    samples = [_sample(inspector, path) for path in pictures]
+    samples = [sample for path in pictures if (sample := _sample(inspector, path, say)) is not None]
+    if samples:
+        yield from _predictions(ledger, inspector, samples, say=say)
+    if bad := len(pictures) - len(samples):
+        raise DataError(
+            f"{bad} of {len(pictures)} pictures cannot be read; each is named above",
+            hint="name picture files (PNG, JPEG, ...)",
+        )
+
+
+def _predictions(
+    ledger: Ledger, inspector: Inspector, samples: Sequence[Sample], *, say: Callable[[str], None]
+) -> Iterator[Prediction]:
     vlm = Seat(ledger, say).take(inspector)
     vocabulary, grid = product_terms(inspector.product)
     thresholds = _thresholds(ledger, inspector.role, inspector.engine(vlm), say)
-    with use_adapter(vlm, cycle_id):
+    with use_adapter(vlm, inspector.cycle_id):
         for sample in samples:  # one at a time: a person waits for the first line
             for batch in answer_batches(
                 vlm,
@@ -99,10 +111,13 @@ def _thresholds(ledger: Ledger, role: RoleRow, engine_id: str, say: Callable[[st
     return Thresholds(row.low, row.high)
 
 
-def _sample(inspector: Inspector, path: Path) -> Sample:
+def _sample(inspector: Inspector, path: Path, say: Callable[[str], None]) -> Sample | None:
+    """The picture to ask about, or None, with the reason said, where there is none."""
     if not path.is_file():
-        raise DataError(f"no such picture: {path}", hint="name picture files (PNG, JPEG, ...)")
+        say(f"predict: {path}: no such file")
+        return None
     facts = fingerprint_picture(path.read_bytes())
     if facts.problem is not None:
-        raise DataError(f"{path} is no readable picture: {facts.problem}", hint="name picture files (PNG, JPEG, ...)")
+        say(f"predict: {path}: no readable picture: {facts.problem}")
+        return None
     return inspector.unlabelled(facts.image_id, path)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from harness.store import read, write
 from harness.store.ledger import Ledger
-from harness.store.rows import LotAnswerRow, LotRow, ReleaseRow
+from harness.store.rows import LotAnswerRow, LotRow
 
 
 def lots(ledger: Ledger, cycle_id: str) -> list[LotRow]:
@@ -36,7 +36,7 @@ def lots_holding(ledger: Ledger, cycle_id: str, sample_ids: Sequence[str]) -> di
 
 def released(ledger: Ledger, cycle_id: str) -> bool:
     """Whether a cycle was ever promoted."""
-    return bool(read.rows(ledger, ReleaseRow, "cycle_id = ?", [cycle_id]))
+    return bool(read.releases(ledger, cycle_id=cycle_id))
 
 
 def keep(ledger: Ledger, rows: Sequence[LotRow], answers: Sequence[LotAnswerRow]) -> None:

@@ -214,14 +214,19 @@ def threshold_figures(ledger: Ledger, cycle_id: str) -> list[ThresholdFigureRow]
     return rows(ledger, ThresholdFigureRow, "cycle_id = ?", [cycle_id], "split, rowid")
 
 
+def releases(ledger: Ledger, *, product_name: str | None = None, cycle_id: str | None = None) -> list[ReleaseRow]:
+    """The promotions, of one product or cycle where named, the newest first."""
+    where = "(? IS NULL OR product = ?) AND (? IS NULL OR cycle_id = ?)"
+    return rows(ledger, ReleaseRow, where, [product_name, product_name, cycle_id, cycle_id], "released_at DESC")
+
+
 def incumbent(ledger: Ledger, product_name: str, *, before: str | None = None) -> str | None:
     """The cycle to beat: the promoted one, else the latest that passed its gates; None where there is neither.
 
     Args:
         before: a cycle that shall not count as its own incumbent.
     """
-    released = rows(ledger, ReleaseRow, "product = ?", [product_name], "released_at DESC")
-    for release in released:
+    for release in releases(ledger, product_name=product_name):
         if release.cycle_id != before:
             return release.cycle_id
     if not ledger.exists():
@@ -292,12 +297,12 @@ def overview(ledger: Ledger) -> list[dict[str, Any]]:
         ledger,
         "SELECT c.cycle_id, c.product, c.status, c.model, c.recipe, c.train_records, c.test_records, c.split_id, "
         "b.verdict_accuracy AS base_verdict, f.verdict_accuracy, f.location_accuracy, f.exact_accuracy, "
-        "g.status AS gate, CASE WHEN r.released_at IS NOT NULL THEN 'yes' ELSE '' END AS promoted, c.created_at "
+        "g.status AS gate, CASE WHEN r.note IS NOT NULL THEN 'yes' ELSE '' END AS promoted, r.note, c.created_at "
         "FROM cycles c "
         "LEFT JOIN v_accuracy b ON b.cycle_id = c.cycle_id AND b.model_role = 'base' "
         "LEFT JOIN v_accuracy f ON f.cycle_id = c.cycle_id AND f.model_role = 'finetuned' "
         "LEFT JOIN gates g ON g.cycle_id = c.cycle_id AND g.gate = 'overall' "
-        "LEFT JOIN (SELECT cycle_id, max(released_at) AS released_at FROM releases GROUP BY cycle_id) r "
+        "LEFT JOIN (SELECT cycle_id, arg_max(note, released_at) AS note FROM releases GROUP BY cycle_id) r "
         "ON r.cycle_id = c.cycle_id ORDER BY c.cycle_id",
     )
 
@@ -325,6 +330,7 @@ def cycle_card(ledger: Ledger, cycle_id: str) -> dict[str, list[dict[str, Any]]]
         "(SELECT max(parser_version) FROM comparisons WHERE cycle_id = c.cycle_id) ORDER BY baseline, metric",
         "gates": "SELECT gate, status, target, value, bound, n, records_to_decide, reason FROM gates "
         "WHERE cycle_id = ?",
+        "promotions": "SELECT released_at, gate_status, note FROM releases WHERE cycle_id = ? ORDER BY released_at",
         "stages": "SELECT stage, seconds, peak_memory_gib, peak_rss_gib, started_at FROM stages WHERE cycle_id = ? "
         "ORDER BY started_at",
     }

@@ -298,6 +298,13 @@ class ReleaseRow:
     gate_status: str
     note: str
 
+    @property
+    def sentence(self) -> str:
+        """The promotion in words; it was forced where the gate did not pass."""
+        how = "its gate had passed" if self.gate_status == "pass" else f"by force: its gate was {self.gate_status}"
+        note = f"; {self.note}" if self.note else ""
+        return f"{self.cycle_id} was promoted on {self.released_at:%Y-%m-%d %H:%M} UTC, {how}{note}"
+
 
 @dataclass(frozen=True, slots=True)
 class ProbabilityRow:

@@ -24,9 +24,9 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
     "cycles": {
         "cycle_id": ("VARCHAR NOT NULL", "c0001, c0002, ...; unique in the ledger"),
         "product": ("VARCHAR NOT NULL", "the product it raises"),
-        "status": ("VARCHAR NOT NULL", "running | done"),
+        "status": ("VARCHAR NOT NULL", "running | failed | done; a failed cycle can be resumed"),
         "created_at": ("TIMESTAMP NOT NULL", "UTC"),
-        "finished_at": ("TIMESTAMP", "UTC; NULL while running"),
+        "finished_at": ("TIMESTAMP", "UTC; NULL until it is done"),
         "harness_version": ("VARCHAR NOT NULL", "version of this package"),
         "recipe": ("VARCHAR NOT NULL", "recipe name or file"),
         "seed": ("BIGINT NOT NULL", "seed of training and sampling; the split does not depend on it"),
@@ -228,7 +228,7 @@ TABLES: dict[str, dict[str, tuple[str, str]]] = {
         "model_id": ("VARCHAR NOT NULL", "its fine-tuned model"),
         "released_at": ("TIMESTAMP NOT NULL", "UTC"),
         "gate_status": ("VARCHAR NOT NULL", "of the gate at that time"),
-        "note": ("VARCHAR NOT NULL", "why, in the promoter's words"),
+        "note": ("VARCHAR NOT NULL", "why, in the promoter's words; never empty where the gate did not pass"),
     },
     "probabilities": {
         "model_id": ("VARCHAR NOT NULL", "who was asked"),

@@ -328,18 +328,22 @@ def _stop_token_ids(network: Any, processor: Any, model: str) -> tuple[int, ...]
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Progress bars on a terminal only; transformers' load report gives way to our errors."""
+    """Progress bars on a terminal only; transformers' load report and the Hub's retries give way to our errors."""
+    from huggingface_hub.utils import logging as hub_logging
     from transformers import utils
 
     hf_logging: Any = utils.logging
     verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hub_verbosity = hub_logging.get_verbosity()
     hf_logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()
     if not sys.stderr.isatty():
         hf_logging.disable_progress_bar()
     try:
         yield
     finally:
         hf_logging.set_verbosity(verbosity)
+        hub_logging.set_verbosity(hub_verbosity)
         if bars:
             hf_logging.enable_progress_bar()
 

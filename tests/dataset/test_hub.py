@@ -75,7 +75,7 @@ def test_the_seeds_data_set_loads_and_its_revision_is_recorded(hub: Hub) -> None
     assert first.image is not None
     assert read["bytes"] == len(first.image), "the encoded bytes pass through untouched"
     assert read["answer"] == first.answer
-    assert read["where"] == f"{NAME}[train] row 5"
+    assert read["where"] == f"{NAME}[train] row 5 (0005.jpg)"
 
 
 def test_a_revision_and_a_split_may_be_named(hub: Hub) -> None:

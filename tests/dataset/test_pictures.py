@@ -39,7 +39,7 @@ def test_a_data_set_needs_neither_answers_nor_questions(tmp_path: Path) -> None:
     write_metadata(folder, [{"file_name": line["file_name"], "lot": 1} for line in read_metadata(folder)])
     found, drops = unlabelled_pictures(str(folder), work)
     assert drops == []
-    assert [p.name.rpartition(" ")[2] for p in found] == ["0", "1", "2"]
+    assert [p.name.partition(" row ")[2] for p in found] == ["0 (0000.jpg)", "1 (0001.jpg)", "2 (0002.jpg)"]
     assert [p.question for p in found] == [None] * 3
     for number, picture in enumerate(found):
         assert picture.path.read_bytes() == (folder / f"{number:04d}.jpg").read_bytes()

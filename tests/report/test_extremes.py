@@ -142,7 +142,7 @@ def test_a_perfect_model_is_told_how_many_more_records_it_needs(ledger: Ledger) 
     # 149 defective records without a miss show 2 %, 59 passed ones 5 %: MEASUREMENT section 1 and 1 - .05 ** (1 / 59)
     assert (rows["miss_rate"].records_to_decide, rows["false_reject_rate"].records_to_decide) == (149 - N, 59 - N)
     assert 0.95**59 <= 0.05 < 0.95**58
-    assert "137 more defective records without a miss would show 2 %" in rows["miss_rate"].reason
+    assert "137 more defective records without a miss would show 2%" in rows["miss_rate"].reason
 
 
 def test_a_mute_model_is_not_released_by_its_lack_of_escapes(ledger: Ledger, tmp_path: Path) -> None:

@@ -62,41 +62,41 @@ def test_status_is_the_bounds_and_both_directions_agree(table: tuple[int, int], 
 @pytest.mark.parametrize(
     ("successes", "n", "target", "status", "reason"),
     [
-        (0, 149, MISS, "pass", "0 misses of 149 shows at most 1.99 %; the target is at most 2 %"),
-        (20, 200, MISS, "fail", "20 misses of 200 shows at least 6.73 %; the target is at most 2 %"),
+        (0, 149, MISS, "pass", "0 misses of 149 shows at most 1.99%; the target is at most 2%"),
+        (20, 200, MISS, "fail", "20 misses of 200 shows at least 6.73%; the target is at most 2%"),
         (
             0, 148, MISS, "inconclusive",
-            "0 misses of 148 shows at most 2.004 %; 1 more defective record without a miss would show 2 %",
+            "0 misses of 148 shows at most 2.004%; 1 more defective record without a miss would show 2%",
         ),
         (
             1, 200, MISS, "inconclusive",
-            "1 miss of 200 shows at most 2.35 %; 36 more defective records without a miss would show 2 %; "
+            "1 miss of 200 shows at most 2.35%; 36 more defective records without a miss would show 2%; "
             "at the rate seen 113 more would pass it",
         ),
         (
             4, 200, MISS, "inconclusive",
-            "4 misses of 200 shows at most 4.52 %; 256 more defective records without a miss would show 2 %; "
+            "4 misses of 200 shows at most 4.52%; 256 more defective records without a miss would show 2%; "
             "at the rate seen no number of records decides",
         ),
         (
             7, 200, MISS, "inconclusive",
-            "7 misses of 200 shows at most 6.47 %; 455 more defective records without a miss would show 2 %; "
+            "7 misses of 200 shows at most 6.47%; 455 more defective records without a miss would show 2%; "
             "at the rate seen 143 more would fail it",
         ),
-        (388, 400, PARSED, "pass", "12 unreadable answers of 400 shows at least 95.18 %; the target is at least 95 %"),
+        (388, 400, PARSED, "pass", "12 unreadable answers of 400 shows at least 95.18%; the target is at least 95%"),
         (
             376, 400, PARSED, "fail",
-            "24 unreadable answers of 400: 94.00 % were read; the target is at least 95 % of those seen",
+            "24 unreadable answers of 400: 94.00% were read; the target is at least 95% of those seen",
         ),
         (
             376, 400, VERDICT, "inconclusive",
-            "24 wrong verdicts of 400 shows at least 91.67 %; 271 more records without a wrong verdict would show "
-            "95 %; at the rate seen 1050 more would fail it",
+            "24 wrong verdicts of 400 shows at least 91.67%; 271 more records without a wrong verdict would show "
+            "95%; at the rate seen 1050 more would fail it",
         ),
         (0, 0, MISS, "inconclusive", "no defective record to judge by: add some"),
         (
             0, 100, Target("miss_rate", 0, "at_most"), "inconclusive",
-            "0 misses of 100 shows at most 2.95 %; no number of records shows 0 %",
+            "0 misses of 100 shows at most 2.95%; no number of records shows 0%",
         ),
     ],
 )  # fmt: skip
@@ -203,7 +203,7 @@ def test_the_loss_named_is_that_of_a_one_sided_test() -> None:
     d = 0.05
     for _ in range(50):
         d = (norm.ppf(0.95) * math.sqrt(0.05) + norm.ppf(0.8) * math.sqrt(0.05 - d * d)) / 20
-    assert f"such a sample shows a loss of {100 * d:.1f} % with 80 % power" in found.reason
+    assert f"such a sample shows a loss of {100 * d:.1f}% with 80% power" in found.reason
     assert f"{100 * d:.1f}" == "2.8"
 
 
@@ -361,12 +361,12 @@ def test_groups_are_told_beside_the_bound() -> None:
     found = with_groups(judge_target(0, 150, MISS), [False] * 150, [str(i // 10) for i in range(150)])
     assert found.status == "pass"
     assert found.reason.endswith(
-        f"the 150 records come in 15 groups: by group, 0 with a mistake shows at most {100 * _upper(0, 15):.2f} %"
+        f"the 150 records come in 15 groups: by group, 0 with a mistake shows at most {100 * _upper(0, 15):.2f}%"
     )
     accuracy = with_groups(
         judge_target(146, 150, VERDICT), [i < 4 for i in range(150)], [str(i // 2) for i in range(150)]
     )
-    assert accuracy.reason.endswith(f"2 with a mistake shows at least {100 * (1 - _upper(2, 75)):.2f} %")
+    assert accuracy.reason.endswith(f"2 with a mistake shows at least {100 * (1 - _upper(2, 75)):.2f}%")
     alone = judge_target(0, 150, MISS)
     assert with_groups(alone, [False] * 150, [str(i) for i in range(150)]) == alone
 

@@ -147,10 +147,10 @@ def test_a_target_above_the_plateau_is_told_with_the_share_of_resamples() -> Non
     assert needed.needed is None
     assert needed.above_plateau == 1.0
     assert "levels off at 80" in needed.sentence
-    assert "target above the plateau in 100 % of the resamples" in needed.sentence
+    assert "target above the plateau in 100% of the resamples" in needed.sentence
     mistakes = records_needed(fit_learning_curve(SIZES, _answers(_values(0.80, 8, 1.0)), mistakes=True), 0.05)
     assert "levels off at 20" in mistakes.sentence
-    assert "target below the floor of the curve in 100 % of the resamples" in mistakes.sentence
+    assert "target below the floor of the curve in 100% of the resamples" in mistakes.sentence
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])

@@ -232,7 +232,7 @@ def test_groups_widen_the_interval() -> None:
     [
         (0, 149, 0.02, "which shows it"), (0, 16, 0.02, "133 more defective records without an escape"),
         (1, 200, 0.02, "36 more defective records"), (1, 16, 0.02, "beyond the 2.00% tolerated"),
-        (0, 148, 0.02, "1 more defective record without"), (0, 20, 0.0, "no number of records shows 0 %"),
+        (0, 148, 0.02, "1 more defective record without"), (0, 20, 0.0, "no number of records shows 0%"),
         (0, 0, 0.02, "nothing is shown"),
     ],
 )  # fmt: skip

@@ -58,11 +58,11 @@ def test_section_1_records_needed() -> None:
 def test_section_1_records_needed_in_words() -> None:
     """A report says how many more defective records a target needs."""
     miss = Target("miss_rate", 0.02, "at_most")
-    assert "36 more defective records without a miss would show 2 %" in judge_target(1, 200, miss).reason
-    assert "1 more defective record without a miss would show 2 %" in judge_target(0, 148, miss).reason
-    assert judge_target(0, 149, miss).reason == "0 misses of 149 shows at most 1.99 %; the target is at most 2 %"
-    assert "0 misses of 200 shows at most 1.49 %" in judge_target(0, 200, miss).reason
-    assert "1 miss of 200 shows at most 2.35 %" in judge_target(1, 200, miss).reason
+    assert "36 more defective records without a miss would show 2%" in judge_target(1, 200, miss).reason
+    assert "1 more defective record without a miss would show 2%" in judge_target(0, 148, miss).reason
+    assert judge_target(0, 149, miss).reason == "0 misses of 149 shows at most 1.99%; the target is at most 2%"
+    assert "0 misses of 200 shows at most 1.49%" in judge_target(0, 200, miss).reason
+    assert "1 miss of 200 shows at most 2.35%" in judge_target(1, 200, miss).reason
 
 
 def test_section_1_line() -> None:
@@ -195,5 +195,5 @@ def test_section_6_gate_by_the_bounds_of_section_1() -> None:
     assert found.status == "inconclusive"
     assert found.records_to_decide == 29
     assert found.reason == (
-        "0 misses of 120 shows at most 2.47 %; 29 more defective records without a miss would show 2 %"
+        "0 misses of 120 shows at most 2.47%; 29 more defective records without a miss would show 2%"
     )

@@ -143,6 +143,18 @@ def test_predict_answers_one_json_line_a_picture(raised: Raised) -> None:
     assert all(0 <= line["p_defective"] <= 1 for line in lines)
 
 
+def test_predict_answers_the_others_where_a_picture_is_bad(raised: Raised, tmp_path: Path) -> None:
+    good = sorted(path for path in raised.first.iterdir() if path.suffix in (".png", ".jpg"))[:2]
+    fake, absent = tmp_path / "fake.png", tmp_path / "absent.png"
+    fake.write_text("no picture")
+    told = run("predict", "c0001", fake, good[0], absent, good[1], "--runs", raised.runs)
+    assert told.code == 1
+    assert [json.loads(line)["picture"] for line in told.out.splitlines()] == [str(path) for path in good]
+    assert f"predict: {absent}: no such file" in told.err
+    assert f"predict: {fake}: no readable picture: " in told.err
+    assert "error: 2 of 4 pictures cannot be read" in told.err
+
+
 def test_a_killed_cycle_resumes_where_it_stopped_and_ends_the_same(raised: Raised, tmp_path: Path) -> None:
     """Manifests of the last stages gone is what a kill leaves; the grow series then goes on as well."""
     runs, reports = tmp_path / "runs", tmp_path / "reports"

@@ -126,7 +126,7 @@ def test_a_name_twice_is_refused_or_replaced_on_purpose(watched: tuple[Path, Pat
 
 def test_quiet_charts_exit_0_and_a_promoted_model_is_released(watched: tuple[Path, Path, Ran], tmp_path: Path) -> None:
     runs = _copy(watched[0], tmp_path)
-    assert run("promote", "c0001", "--force", "--runs", runs).code == 0
+    assert run("promote", "c0001", "--force", "--note", "a test", "--runs", runs).code == 0
     _forgiving(runs)
     write_imagefolder(tmp_path / "june", generate(6, 32))
     told = run("watch", "c0001", "--data", tmp_path / "june", "--lot", "june", "--runs", runs)
