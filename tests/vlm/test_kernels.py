@@ -283,3 +283,34 @@ def test_an_adapted_decoder_with_them(
     for one, other in zip(*sides, strict=True):
         assert float(one.abs().max()) > 0
         assert torch.cosine_similarity(one, other, dim=0) > 0.999
+
+
+def test_a_young_adapter_is_not_lost_to_rounding() -> None:
+    """Its product is far below the last place of the sum: added in half precision most of it is gone, in the kernel
+    none. B is what one step of a usual learning rate makes of it, here scaled to the dtype's precision."""
+    generator = torch.Generator().manual_seed(0)
+    rows, columns, width, rank = 128, 64, 256, 16
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator).to(DEVICE)
+
+    x, weight = drawn(rows, columns).to(HALF), (drawn(2 * width, columns) * columns**-0.5).to(HALF)
+    thin = (2 * x.float() @ (drawn(rank, columns) * columns**-0.5).t()).to(HALF)
+    outer = torch.sign(drawn(2 * width, rank)) * (2e-4 if HALF == torch.bfloat16 else 2e-5)
+    exact, rounded = x.float() @ weight.float().t(), F.linear(x, weight)
+
+    def swiglu(both: torch.Tensor) -> torch.Tensor:
+        gate, up = both.float().chunk(2, dim=-1)
+        return F.silu(gate) * up
+
+    product = thin.float() @ outer.to(HALF).float().t()
+    effect = swiglu(exact + product) - swiglu(exact)
+    bare = kernels.SwiGLU.apply(rounded).float()
+    within = kernels.SwiGLU.apply(rounded, thin, outer).float() - bare
+    before = kernels.SwiGLU.apply((rounded.float() + product).to(HALF)).float() - bare
+
+    def share(found: torch.Tensor) -> float:
+        return float((found * effect).sum() / effect.square().sum())
+
+    assert share(within) == pytest.approx(1, abs=0.1)
+    assert share(before) < 0.7
