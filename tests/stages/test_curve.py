@@ -140,7 +140,7 @@ def test_the_command_prints_a_table_and_json(grown: Ledger) -> None:
     assert line["low"] <= line["needed"]
     few = run("curve", "c0001", "c0002", "--runs", grown.runs)
     assert few.code == 0, few.err
-    assert "2 sizes of training data, at least 4 are needed" in few.out
+    assert "2 sizes of training data, at least 4 are needed" in " ".join(few.out.split())
     add_cycle(grown, "c0006", 1600, 24, split_id="split-2")
     mixed = run("curve", "c0001", "c0006", "--runs", grown.runs)
     assert mixed.code == 1
