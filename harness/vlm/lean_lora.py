@@ -2,8 +2,8 @@
 
 Enters: a model with peft's LoRA layers, whose weights are fp32. Leaves: the same model; on bf16 or fp16 activations
 each layer rounds its two thin matrices instead of widening its input, and adds their product in the matrix product
-itself, or leaves that to a kernel behind it (`lora_parts`). peft widens the input to fp32 and, under autocast, rounds it
-again: two more passes over every activation.
+itself, or leaves that to a kernel behind it (`lora_parts`). peft widens the input to fp32 and, under autocast, rounds
+it again: two more passes over every activation.
 Costs: outside autocast the product of the thin matrices is now rounded, as in training. fp32 models are as peft leaves
 them, and so is whatever this does not know: several adapters at once, DoRA and its like, merged weights, biases.
 """
