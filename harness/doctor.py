@@ -11,7 +11,7 @@ import shutil
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from harness.config import load_config
 from harness.errors import HarnessError
@@ -66,7 +66,16 @@ def _device() -> list[Check]:
         Check("device", "ok" if enough else "note", found, "" if enough else "the 4B model is meant for 40 GB and up"),
         Check("bf16", "ok" if torch.cuda.is_bf16_supported() else "note", str(torch.cuda.is_bf16_supported())),
         Check("flash-attn", "ok" if flash else "note", "installed" if flash else "absent; sdpa is used"),
+        _kernels(torch.zeros(1, dtype=torch.bfloat16, device="cuda")),
     ]
+
+
+def _kernels(x: Any) -> Check:
+    from harness.vlm.fused import kernels_for
+
+    if kernels_for(x) is not None:
+        return Check("kernels", "ok", "run here")
+    return Check("kernels", "note", "do not run here, see the line above", "training takes a third longer without them")
 
 
 def _settings(config: Path | None) -> Check:

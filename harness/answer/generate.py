@@ -28,6 +28,7 @@ from harness.errors import ConfigError
 from harness.records import FinishReason, RawAnswer, Sample
 from harness.vlm.batch import by_length, prompt_batch, to_device
 from harness.vlm.features import picture_features
+from harness.vlm.fused import kernels_for
 from harness.vlm.prompt import prompt_digest
 
 if TYPE_CHECKING:
@@ -58,7 +59,10 @@ def engine_fingerprint(vlm: Vlm, decoding: Decoding, openings: VerdictOpenings |
     import torch
     import transformers
 
-    return {
+    # Kernels round otherwise than PyTorch's operations; where there are none, nothing is said of them.
+    tensor = torch.empty(0, dtype=vlm.dtype, device=vlm.device)
+    kernels = kernels_for(tensor) if hasattr(vlm.base, "takes_image_features") else None
+    return ({} if kernels is None else {"kernels": kernels.VERSION}) | {
         "answer_version": ANSWER_VERSION,
         "torch": torch.__version__,
         "transformers": transformers.__version__,

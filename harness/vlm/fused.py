@@ -1,7 +1,8 @@
 """Which of two ways a layer takes: the Triton kernels where they run and agree with PyTorch, PyTorch's operations else.
 
 Enters: a tensor, for its device and dtype. Leaves: the module of kernels, or None. They are tried once a device and
-dtype, in about two seconds: Triton needs a C compiler, and none of its errors may end a run that can do without it.
+dtype, for some seconds unless Triton keeps them from before: it needs a C compiler, and none of its errors may end a
+run that can do without it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ def kernels_for(x: Tensor) -> Any | None:
 
 @functools.cache
 def _tried(device: torch.device, dtype: torch.dtype) -> Any | None:
+    import torch
+
     try:
         from harness.vlm import kernels
     except ImportError as error:
@@ -35,6 +38,8 @@ def _tried(device: torch.device, dtype: torch.dtype) -> Any | None:
         return None
     try:
         agrees = _agrees(kernels, device, dtype)
+    except torch.OutOfMemoryError:  # says nothing of the kernels; whoever asked makes room and asks again
+        raise
     except Exception as error:  # whatever a compiler and a driver may raise; it is told
         logger.warning("Triton's kernels do not run here (%s): layers run by PyTorch's operations", error)
         return None

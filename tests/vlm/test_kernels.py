@@ -13,7 +13,9 @@ from peft import LoraConfig, get_peft_model
 from torch import nn
 
 from harness.vlm import fused, lean_lora
+from harness.vlm.load import load_vlm
 from harness.vlm.phi3v import attention, mlp
+from tests import tiny_vlm
 
 pytest.importorskip("triton", reason="Triton is not installed: pip install triton (Linux)")
 CUDA = torch.cuda.is_available()
@@ -166,6 +168,28 @@ def test_they_are_tried_first(monkeypatch: pytest.MonkeyPatch, caplog: pytest.Lo
         monkeypatch.setattr(kernels, "SwiGLU", None)
         assert fused._tried.__wrapped__(DEVICE, dtype) is None
         assert "do not run here" in caplog.text
+
+
+def test_a_memory_that_is_full_says_nothing_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> bool:
+        raise torch.OutOfMemoryError("full")
+
+    monkeypatch.setattr(fused, "_agrees", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        fused._tried.__wrapped__(DEVICE, DTYPES[-1])
+
+
+def test_answers_by_kernels_are_of_another_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.answer import generate
+    from harness.answer.condition import Decoding
+
+    for style, differ in (("phi3v", True), ("llava", False)):
+        vlm = load_vlm(str(tiny_vlm.checkpoint(style)), device="cpu")
+        found = []
+        for known in (kernels, None):
+            monkeypatch.setattr(generate, "kernels_for", lambda x, known=known: known)
+            found.append(generate.engine_fingerprint(vlm, Decoding(max_new_tokens=4), None))
+        assert (found[0] != found[1]) is differ
 
 
 @pytest.fixture
