@@ -64,7 +64,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, spare:
     for line in lines:
         print(line.rstrip())
     if left_out:
-        say(f"not shown in {width} columns: {', '.join(left_out)}; --json has everything")
+        say(f"not shown in {width} columns: {', '.join(left_out)}")
 
 
 def print_card(card: dict[str, Any]) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 from harness.errors import ConfigError, MissingColumns
 from harness.records import SourceRecord
 
+#: characters: what is longer is no path, but a picture written as text
+LONGEST_PATH = 1024
 #: what others call these columns, for the hint
 ALSO_CALLED = {
     "image": ("photo", "picture", "img", "image_path", "file_name", "images", "pixel"),
@@ -147,7 +149,7 @@ def _picture(value: Any, folder: Path | None) -> bytes | None:
 def _file_name(value: Any, folder: Path | None) -> str:
     """The picture's file as people know it: below the source's folder, else its name; "" for mere bytes."""
     path = value.get("path") if isinstance(value, Mapping) else value
-    if not isinstance(path, str) or not path:
+    if not isinstance(path, str) or not path or len(path) > LONGEST_PATH:
         return ""
     if folder is not None and Path(path).is_absolute() and Path(path).is_relative_to(folder.resolve()):
         return Path(path).relative_to(folder.resolve()).as_posix()
@@ -156,7 +158,10 @@ def _file_name(value: Any, folder: Path | None) -> str:
 
 def _file(path: Path, folder: Path | None) -> bytes | None:
     found = path if folder is None else folder / path  # an absolute path stays itself
-    return found.read_bytes() if found.is_file() else None
+    try:
+        return found.read_bytes() if found.is_file() else None
+    except OSError:  # no file's name, a picture written as text perhaps; or not ours to read
+        return None
 
 
 def _text(value: Any) -> str | None:

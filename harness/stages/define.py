@@ -73,21 +73,21 @@ def define(run: CycleRun) -> dict[str, Any]:
             snapshot = Snapshot(**first["snapshot"])
         split = index.closed_split()
         assert split is not None
-    members = assign(
-        index.candidates(),
-        split,
-        train_cap=run.request.size or run.config.data.train_cap,
-        near_test=snapshot.near_test,
-        named=None if run.config.data.pool else set(snapshot.named),
-    )
-    notes = list(snapshot.notes) + _check_members(members)
-    if product is None or closes:
-        product = _freeze_product(run, index, members, vocabulary, grid, split.split_id)
-    else:
-        product = replace(product, vocabulary=_vocabulary_json(vocabulary), split_id=split.split_id)
-    counts = _counts(index, members)
-    cycle = _cycle_row(run, split.split_id, counts, snapshot)
-    _write_rows(run, index, product, cycle, members)
+        members = assign(
+            index.candidates(),
+            split,
+            train_cap=run.request.size or run.config.data.train_cap,
+            near_test=snapshot.near_test,
+            named=None if run.config.data.pool else set(snapshot.named),
+        )
+        notes = list(snapshot.notes) + _check_members(members)
+        if product is None or closes:
+            product = _freeze_product(run, index, members, vocabulary, grid, split.split_id)
+        else:
+            product = replace(product, vocabulary=_vocabulary_json(vocabulary), split_id=split.split_id)
+        counts = _counts(index, members)
+        cycle = _cycle_row(run, split.split_id, counts, snapshot)
+        _write_rows(run, index, product, cycle, members)
     manifest: dict[str, Any] = {
         "sources": snapshot.intakes,
         "splits": counts,
@@ -119,15 +119,14 @@ def define(run: CycleRun) -> dict[str, Any]:
 def _closes_split(run: CycleRun, index: PoolIndex) -> bool:
     """Whether this cycle closes the test split: none is closed, it was asked to, or nobody was judged on the one there.
 
-    Nobody was judged where every cycle on it failed before its model gave an answer, as with a misspelt model. The last
-    clause is a Define that was killed after closing it.
+    Nobody was judged where every cycle on it failed before its model gave an answer, as with a misspelt model, or where
+    none is on it: the Define that closed it ended before its rows were written, which the pool's lock covers.
     """
     if run.request.new_split or not index.splits:
         return True
     split = index.splits[-1]
     there = [row for row in read.cycles(run.ledger) if row.split_id == split.split_id]
-    failed = bool(there) and all(row.status == "failed" and not _answered(run, row.cycle_id) for row in there)
-    return failed or split.cycle == run.cycle_id
+    return all(row.status == "failed" and not _answered(run, row.cycle_id) for row in there)
 
 
 def _answered(run: CycleRun, cycle_id: str) -> bool:

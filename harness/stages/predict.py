@@ -113,10 +113,11 @@ def _thresholds(ledger: Ledger, role: RoleRow, engine_id: str, say: Callable[[st
 
 def _sample(inspector: Inspector, path: Path, say: Callable[[str], None]) -> Sample | None:
     """The picture to ask about, or None, with the reason said, where there is none."""
-    if not path.is_file():
-        say(f"predict: {path}: no such file")
+    try:
+        facts = fingerprint_picture(path.read_bytes())
+    except OSError as error:  # absent, a folder, not ours to read, a name too long
+        say(f"predict: {path}: {error.strerror or error}")
         return None
-    facts = fingerprint_picture(path.read_bytes())
     if facts.problem is not None:
         say(f"predict: {path}: no readable picture: {facts.problem}")
         return None

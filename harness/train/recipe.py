@@ -77,11 +77,10 @@ class TrainRecipe:
             for name in ("weight_decay", "max_grad_norm", "workers")
             if not (value := getattr(self, name)) >= 0
         ]
-        problems += [
-            f"{name} must lie in [0, 1], got {value}"
-            for name in ("lora_dropout", "warmup_ratio")
-            if not 0 <= (value := getattr(self, name)) <= 1
-        ]
+        if not 0 <= self.warmup_ratio <= 1:
+            problems.append(f"warmup_ratio must lie in [0, 1], got {self.warmup_ratio}")
+        if not 0 <= self.lora_dropout < 1:
+            problems.append(f"lora_dropout must lie in [0, 1), got {self.lora_dropout}")
         problems += [
             f"{name} must be 'epoch' or a number of steps of at least 1, got {value!r}"
             for name in ("evaluate_every", "save_every")

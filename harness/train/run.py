@@ -27,10 +27,11 @@ from harness.train.checkpoints import CHECKPOINTS, last_whole, open_run, run_ide
 from harness.train.collate import InspectionCollator, takes_answers_alone
 from harness.train.log import TrainingLog, TrainingRow
 from harness.train.lora import TrainableShare, lora_targets, trainable_share
-from harness.train.passes import Passes, passes_that_fit, recomputing, smaller_passes
+from harness.train.passes import Passes, computes_in, passes_that_fit, recomputing, smaller_passes
 from harness.train.recipe import TrainRecipe
 from harness.vlm.adapters import TRAINED, attach_adapter, detach_adapters
 from harness.vlm.features import prepare_features
+from harness.vlm.fused import kernels_for
 from harness.vlm.identity import adapter_hash
 from harness.vlm.packing import packed_attention, takes_packed
 
@@ -130,6 +131,8 @@ def train_adapter(
             collator.features = vlm.features
         collator.answers_alone = takes_answers_alone(vlm)
         collator.attention = _row_attention(vlm, recipe, say)
+        # Tried here: within a layer that computes its activations again, the trial would be recorded with them.
+        kernels_for(torch.empty(0, dtype=computes_in(vlm, recipe) or vlm.dtype, device=vlm.device))
         passes = passes_that_fit(vlm, collator, train, recipe, say)
         while True:
             try:

@@ -61,6 +61,7 @@ class FeatureCache:
     limit: int
     held: int
     used: set[str] = field(default_factory=set)
+    broken: bool = False
 
     def path(self, image_id: str) -> Path:
         """Where a picture's features are, or would be."""
@@ -91,12 +92,15 @@ class FeatureCache:
         return features
 
     def write(self, image_id: str, features: Tensor) -> bool:
-        """Keep a picture's features; False where the limit leaves no room.
+        """Keep a picture's features; False where the limit or the disk leaves no room, the latter said once.
 
         A part is written beside and renamed, so that an entry is there whole or not at all.
         """
+        from safetensors import SafetensorError
         from safetensors.torch import save_file
 
+        if self.broken:
+            return False
         size = features.numel() * features.element_size() + 256
         if self.held + size > self.limit:
             self._evict(size)
@@ -107,6 +111,10 @@ class FeatureCache:
         try:
             save_file({"features": features}, str(part), metadata={"crc32": _checksum(features)})
             part.replace(path)
+        except (OSError, SafetensorError) as error:
+            logger.warning("picture features cannot be kept in %s, and are computed each time: %s", self.folder, error)
+            self.broken = True
+            return False
         finally:
             part.unlink(missing_ok=True)
         self.held += path.stat().st_size
@@ -271,6 +279,7 @@ class _Tower:
 
     def __init__(self, vlm: Vlm) -> None:
         self.vlm = vlm
+        self.records = vlm.records_steps and vlm.device.type == "cuda"
         self.met: dict[Any, tuple[Any, Tensor, Tensor] | None] = {}
 
     def __call__(self, values: Tensor, sizes: Tensor) -> Tensor:
@@ -294,7 +303,7 @@ class _Tower:
         again = layout in self.met
         if not again and len(self.met) < RECORDED:
             self.met[layout] = None
-        if not again or self.vlm.device.type != "cuda" or not self.vlm.records_steps:
+        if not again or not self.records:
             return False
         given = values.to(self.vlm.device)
         try:
@@ -304,7 +313,7 @@ class _Tower:
             raise
         except RuntimeError as error:  # an operation that no graph can hold
             logger.warning("the vision tower cannot be recorded as a CUDA graph, so it runs as it is: %s", error)
-            del self.met[layout]
+            self.records = False
             return False
         self.met[layout] = graph, given, made
         return True

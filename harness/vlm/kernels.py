@@ -22,6 +22,8 @@ ROWS, COLUMNS = 32, 128
 #: parts of the rows whose products are summed at the end
 PARTS = 16
 DROP_STEPS = 1 << 24
+#: of LoRA: what a product of tiles takes, and shared memory holds on every chip since Ampere
+RANKS = (16, 32, 64, 128)
 #: what differs from step to step; Triton would compile anew for an even number or a 1
 VARYING = ("seed", "rows", "drops")
 
@@ -259,12 +261,17 @@ def _inner_gradient(  # type: ignore[no-untyped-def]
     tl.store(place, total * scale, column < columns)
 
 
+def drop_steps(share: float) -> int:
+    """A dropout's probability in steps of 1 / DROP_STEPS, below all of them."""
+    return min(round(share * DROP_STEPS), DROP_STEPS - 1)
+
+
 class LoraParts(torch.autograd.Function):
     """x [rows, in] to x W' + bias [rows, out] and scaling dropout(x) A' [rows, r]; W is frozen.
 
     Whoever comes next adds the second times B' to the first. What dropout drops is drawn again in the backward pass
     from the seed, so that neither a mask nor the dropped x is kept; each pass reads x once. A [r, in] is fp32 and
-    rounded to compute, r a power of two from 16 on. `drops` is the probability in steps of 1 / DROP_STEPS.
+    rounded to compute, r one of RANKS. `drops` is the probability in steps of 1 / DROP_STEPS.
     """
 
     @staticmethod

@@ -55,13 +55,13 @@ def lora_parts(layer: Any, x: Tensor) -> Parts | None:
     frozen, inner, outer = layer.base_layer, layer.lora_A[name].weight, layer.lora_B[name].weight
     dropout, scaling = layer.lora_dropout[name], layer.scaling[name]
     rank, flat = len(inner), x.flatten(0, -2)
-    if rank < 16 or rank & (rank - 1):
+    if rank not in kernels.RANKS or frozen.weight.dtype != x.dtype:
         return None
     if not torch.is_grad_enabled():
         return Parts(frozen(flat), F.linear(dropout(flat), inner.to(x.dtype)) * scaling, outer)
     if frozen.weight.requires_grad or not (inner.requires_grad and outer.requires_grad):
         return None
-    drops = round(dropout.p * kernels.DROP_STEPS) if isinstance(dropout, nn.Dropout) and dropout.training else 0
+    drops = kernels.drop_steps(dropout.p) if isinstance(dropout, nn.Dropout) and dropout.training else 0
     seed = int(torch.randint(2**31, ())) if drops else 0
     base, thin = kernels.LoraParts.apply(flat, frozen.weight, frozen.bias, inner, scaling, drops, seed)
     return Parts(base, thin, outer)

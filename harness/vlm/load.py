@@ -147,6 +147,8 @@ def load_vlm(
             )
             _check_weights(info, model)
             network.to(target)
+            if target.index is not None:  # Triton launches where torch stands, not where its tensors are
+                torch.cuda.set_device(target)
         except torch.OutOfMemoryError as error:
             raise ModelError(
                 f"{model} does not fit {target} in {dtype_name}: {_first_line(error)}",

@@ -147,12 +147,15 @@ def test_predict_answers_the_others_where_a_picture_is_bad(raised: Raised, tmp_p
     good = sorted(path for path in raised.first.iterdir() if path.suffix in (".png", ".jpg"))[:2]
     fake, absent = tmp_path / "fake.png", tmp_path / "absent.png"
     fake.write_text("no picture")
-    told = run("predict", "c0001", fake, good[0], absent, good[1], "--runs", raised.runs)
+    folder, long = tmp_path, tmp_path / f"{'long' * 70}.png"
+    told = run("predict", "c0001", fake, good[0], absent, folder, long, good[1], "--runs", raised.runs)
     assert told.code == 1
     assert [json.loads(line)["picture"] for line in told.out.splitlines()] == [str(path) for path in good]
-    assert f"predict: {absent}: no such file" in told.err
+    assert f"predict: {absent}: No such file or directory" in told.err
     assert f"predict: {fake}: no readable picture: " in told.err
-    assert "error: 2 of 4 pictures cannot be read" in told.err
+    assert f"predict: {folder}: Is a directory" in told.err
+    assert f"predict: {long}: File name too long" in told.err
+    assert "error: 4 of 6 pictures cannot be read" in told.err
 
 
 def test_a_killed_cycle_resumes_where_it_stopped_and_ends_the_same(raised: Raised, tmp_path: Path) -> None:

@@ -77,3 +77,17 @@ def test_a_split_with_answers_stays_closed(lot: Path, tmp_path: Path) -> None:
     assert rows(tmp_path / "runs", "SELECT model_role FROM roles") == [{"model_role": "base"}]
     told = cycle(tmp_path, "--data", lot, "--test-cap", 6, model=tmp_path / "misspelt")
     assert "stays closed (3 records)" in told.err
+
+
+def test_a_define_that_fails_leaves_the_split_open(lot: Path, tmp_path: Path) -> None:
+    """All records are test records, none is left to train on; nobody is judged on such a split."""
+    model = checkpoint("idefics3")
+    told = cycle(tmp_path, "--data", lot, "--test-data", lot, "--test-cap", 3, model=model)
+    assert told.code == 1
+    assert "no training record is left" in told.err
+    more = tmp_path / "more"
+    write_imagefolder(more, generate(24, 8))
+    told = cycle(tmp_path, "--data", more, "--test-cap", 5, model=model)
+    assert told.code == 0, told.err
+    assert "it was closed anew" in told.err
+    assert len(frozen_split(tmp_path / "runs", "c0002")) == 5

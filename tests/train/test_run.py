@@ -417,3 +417,17 @@ def test_a_single_step_has_a_learning_rate(idefics3: Vlm, samples: list[Sample],
     assert result.steps == 1
     load_adapter(idefics3, result.adapter, "c0001")
     assert check_adapter(idefics3, samples[0], "c0001") > 0
+
+
+def test_kernels_are_tried_before_any_pass(
+    idefics3: Vlm, samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within a layer that computes its activations again, their trial would break both."""
+    from harness.train import run
+
+    order: list[str] = []
+    fits = run.passes_that_fit
+    monkeypatch.setattr(run, "kernels_for", lambda x: order.append(f"kernels for {x.dtype}"))
+    monkeypatch.setattr(run, "passes_that_fit", lambda *args: order.append("passes") or fits(*args))
+    _train(idefics3, samples, tmp_path)
+    assert order == ["kernels for torch.float32", "passes"]

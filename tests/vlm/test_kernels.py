@@ -252,7 +252,25 @@ def test_a_decoder_with_them(everywhere: None, monkeypatch: pytest.MonkeyPatch, 
         assert torch.cosine_similarity(one, other, dim=0) > 0.999
 
 
-@pytest.mark.parametrize("rank", [8, 24])
+def test_an_fp32_model_under_autocast_goes_without_them(everywhere: None) -> None:
+    """The input is half precision then, the frozen weight is not, and the backward pass runs outside of autocast."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        config = LoraConfig(r=16, target_modules=["first", "second"], init_lora_weights=False)
+        model = get_peft_model(_Two().to(DEVICE).requires_grad_(False), config)
+    lean_lora.make_lean(model)
+    with torch.autocast(DEVICE.type, torch.bfloat16):
+        out = model(torch.ones(3, 24, device=DEVICE, dtype=torch.bfloat16))
+    out.float().sum().backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize(("share", "steps"), [(0.0, 0), (0.5, kernels.DROP_STEPS // 2), (1.0, kernels.DROP_STEPS - 1)])
+def test_dropout_in_steps(share: float, steps: int) -> None:
+    assert kernels.drop_steps(share) == steps
+
+
+@pytest.mark.parametrize("rank", [8, 24, 256])
 def test_ranks_that_they_do_not_take(everywhere: None, rank: int) -> None:
     config = LoraConfig(r=rank, target_modules=["first"], init_lora_weights=False)
     model = get_peft_model(_Two().to(DEVICE, HALF).requires_grad_(False), config)
