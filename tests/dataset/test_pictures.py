@@ -63,18 +63,15 @@ def test_nothing_to_look_at_is_told(tmp_path: Path) -> None:
 
 
 def test_a_picture_written_as_text_is_no_path(tmp_path: Path) -> None:
-    """Base64 in a csv: longer than any file's name may be, so the row has no picture, and that is all."""
+    """Base64 in a row: longer than any file's name may be, so the row has no picture, and that is all."""
     import base64
-    import csv
+    import json
 
-    from harness.dataset.cubes import generate
     from harness.dataset.ingest import open_usable
 
-    with (tmp_path / "inline.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["image", "question", "answer"])
-        for record in generate(2, 1):
-            assert record.image is not None
-            writer.writerow([base64.b64encode(record.image).decode(), record.question, record.answer])
+    record = next(iter(generate(1, 1)))
+    assert record.image is not None
+    row = {"image": base64.b64encode(record.image).decode(), "question": record.question, "answer": record.answer}
+    (tmp_path / "inline.jsonl").write_text(json.dumps(row) + "\n", "utf-8")
     with pytest.raises(DataError, match="holds no usable record"):
-        open_usable([str(tmp_path / "inline.csv")], {})
+        open_usable([str(tmp_path / "inline.jsonl")], {})
