@@ -75,7 +75,9 @@ def _kernels(x: Any) -> Check:
 
     if kernels_for(x) is not None:
         return Check("kernels", "ok", "run here")
-    return Check("kernels", "note", "do not run here, see the line above", "training takes a third longer without them")
+    return Check(
+        "kernels", "note", "do not run here, see the line above", "training and answering are slower without them"
+    )
 
 
 def _settings(config: Path | None) -> Check:

@@ -27,7 +27,7 @@ from harness.answer.verdict import VerdictOpenings, defective_probabilities, lon
 from harness.errors import ConfigError
 from harness.records import FinishReason, RawAnswer, Sample
 from harness.vlm.batch import by_length, prompt_batch, to_device
-from harness.vlm.features import picture_features
+from harness.vlm.features import picture_features, takes_features
 from harness.vlm.fused import kernels_for
 from harness.vlm.prompt import prompt_digest
 
@@ -61,7 +61,7 @@ def engine_fingerprint(vlm: Vlm, decoding: Decoding, openings: VerdictOpenings |
 
     # Kernels round otherwise than PyTorch's operations; where there are none, nothing is said of them.
     tensor = torch.empty(0, dtype=vlm.dtype, device=vlm.device)
-    kernels = kernels_for(tensor) if hasattr(vlm.base, "takes_image_features") else None
+    kernels = kernels_for(tensor) if takes_features(vlm) else None
     return ({} if kernels is None else {"kernels": kernels.VERSION}) | {
         "answer_version": ANSWER_VERSION,
         "torch": torch.__version__,

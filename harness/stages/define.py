@@ -120,13 +120,15 @@ def _closes_split(run: CycleRun, index: PoolIndex) -> bool:
     """Whether this cycle closes the test split: none is closed, it was asked to, or nobody was judged on the one there.
 
     Nobody was judged where every cycle on it failed before its model gave an answer, as with a misspelt model, or where
-    none is on it: the Define that closed it ended before its rows were written, which the pool's lock covers.
+    none is on it: the Define that closed it ended before its rows were written, which the pool's lock covers. Where the
+    ledger lost its rows, the answers beside it still say that somebody was.
     """
     if run.request.new_split or not index.splits:
         return True
     split = index.splits[-1]
     there = [row for row in read.cycles(run.ledger) if row.split_id == split.split_id]
-    return all(row.status == "failed" and not _answered(run, row.cycle_id) for row in there)
+    cycles = {split.cycle, *(row.cycle_id for row in there)}
+    return all(row.status == "failed" for row in there) and not any(_answered(run, cycle) for cycle in cycles)
 
 
 def _answered(run: CycleRun, cycle_id: str) -> bool:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 FEATURES_VERSION = 1
 #: At most so many pictures wait for the tower, and so many features to be written: 11 and 15 MiB each at 16 crops.
 AT_ONCE = 16
-#: Layouts of crops whose pass is kept as a graph, 70 MiB each at 16 crops.
+#: Layouts of crops whose pass is kept as a graph, with the memory that it takes.
 RECORDED = 8
 
 logger = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class FeatureCache:
 
     `limit` bounds all of FOLDER, in bytes. `used` are the entries that this process has written or read: they are not
     evicted, and their checksums are not computed again. A worker process knows those of before its start, and checks
-    others once. Not for use by several threads at once.
+    others once. `broken`: the disk took an entry no more. Not for use by several threads at once.
     """
 
     folder: Path

@@ -91,3 +91,13 @@ def test_a_define_that_fails_leaves_the_split_open(lot: Path, tmp_path: Path) ->
     assert told.code == 0, told.err
     assert "it was closed anew" in told.err
     assert len(frozen_split(tmp_path / "runs", "c0002")) == 5
+
+
+def test_a_ledger_that_lost_its_rows_keeps_the_split(lot: Path, tmp_path: Path) -> None:
+    """The answers of the cycle that closed it lie beside the database, and were given on it."""
+    model = checkpoint("idefics3")
+    assert cycle(tmp_path, "--data", lot, "--test-cap", 3, model=model).code == 0
+    (tmp_path / "runs" / "harness.duckdb").unlink()
+    told = cycle(tmp_path, "--data", lot, "--test-cap", 6, model=model)
+    assert "it was closed anew" not in told.err
+    assert "stays closed (3 records)" in told.err
